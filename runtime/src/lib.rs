@@ -1,1 +1,6 @@
-//! runtime
+//! The actor-event runtime of Bulkhead. It knows nothing about ads.
+//!
+//! `service` is what a domain author implements; `log` is the only durable thing; `commit` is the heart between them.
+
+pub mod env;
+pub mod log;

@@ -1,0 +1,177 @@
+//! The seams: everything that can differ between production and simulation, chosen once at start.
+//!
+//! Time, randomness and threads are taken from here and from nowhere else (clippy forbids the rest), because a
+//! simulation that owns them can replay a whole platform from a seed, byte for byte.
+#![allow(clippy::disallowed_methods)] // the one place that may ask the system
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Everything that differs between worlds. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    pub clock: Clock,
+    pub random: Random,
+    pub threads: Threads,
+}
+
+impl Env {
+    /// Real time, randomness from the operating system, one tokio runtime a bulkhead.
+    pub fn production() -> Self {
+        let mut seed = [0u8; 8];
+        getrandom::fill(&mut seed).expect("the operating system gives randomness");
+        Self {
+            clock: Clock::system(),
+            random: Random { seed: u64::from_le_bytes(seed) },
+            threads: Threads::PerBulkhead,
+        }
+    }
+
+    /// Virtual time (tokio's paused clock), randomness from `seed`, everything on the current runtime.
+    /// Call it inside a `current_thread` runtime with paused time. `epoch_ms` is the wall clock's start.
+    pub fn simulation(seed: u64, epoch_ms: i64) -> Self {
+        Self { clock: Clock::virtual_from(epoch_ms), random: Random { seed }, threads: Threads::Current }
+    }
+
+    pub fn is_simulation(&self) -> bool {
+        matches!(self.threads, Threads::Current)
+    }
+}
+
+/// Monotonic and wall time. Sleeping goes through tokio's clock in both worlds, which the simulation pauses.
+#[derive(Clone)]
+pub struct Clock {
+    origin: tokio::time::Instant,
+    /// Wall milliseconds at `origin`.
+    wall_origin_ms: i64,
+    /// Simulated skew of the wall clock, ms; always 0 in production, where the system's clock is asked.
+    skew_ms: Arc<AtomicI64>,
+    system: bool,
+}
+
+impl Clock {
+    fn system() -> Self {
+        Self { origin: tokio::time::Instant::now(), wall_origin_ms: system_ms(), skew_ms: Arc::default(), system: true }
+    }
+
+    fn virtual_from(epoch_ms: i64) -> Self {
+        Self { origin: tokio::time::Instant::now(), wall_origin_ms: epoch_ms, skew_ms: Arc::default(), system: false }
+    }
+
+    /// Microseconds since this clock was made; never goes back.
+    pub fn mono_us(&self) -> u64 {
+        self.origin.elapsed().as_micros() as u64
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn wall_ms(&self) -> i64 {
+        if self.system {
+            return system_ms();
+        }
+        self.wall_origin_ms + self.origin.elapsed().as_millis() as i64 + self.skew_ms.load(Ordering::Relaxed)
+    }
+
+    /// Simulation only: moves the wall clock, never the monotonic one.
+    pub fn set_skew_ms(&self, skew_ms: i64) {
+        assert!(!self.system, "the system's clock is not ours to move");
+        self.skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// `None` when `duration` passed first.
+    pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(duration, future).await.ok()
+    }
+}
+
+fn system_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map(|d| d.as_millis() as i64).unwrap_or(0)
+}
+
+/// Randomness in named streams: what one stream draws never shifts another, so a removed fault moves nothing else.
+#[derive(Clone)]
+pub struct Random {
+    seed: u64,
+}
+
+impl Random {
+    pub fn stream(&self, name: &str) -> fastrand::Rng {
+        // FNV-1a over the name, mixed with the seed: stable over builds and machines.
+        let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ self.seed.rotate_left(32);
+        for byte in name.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        fastrand::Rng::with_seed(hash ^ self.seed)
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+/// Where the tasks of a bulkhead run.
+#[derive(Clone)]
+pub enum Threads {
+    /// A tokio runtime of its own, threads named after the bulkhead.
+    PerBulkhead,
+    /// The current runtime: one thread, virtual time.
+    Current,
+}
+
+/// The runtime of one bulkhead. Dropping it in production ends its threads without waiting for what never yields.
+pub struct BulkheadRuntime {
+    handle: tokio::runtime::Handle,
+    own: Option<tokio::runtime::Runtime>,
+}
+
+impl BulkheadRuntime {
+    /// `threads` worker threads named `name`; `nice` raises their niceness (0 serves first, 19 last).
+    pub fn new(env: &Env, name: &str, threads: usize, nice: i32) -> std::io::Result<Self> {
+        match env.threads {
+            Threads::Current => Ok(Self { handle: tokio::runtime::Handle::current(), own: None }),
+            Threads::PerBulkhead => {
+                let own = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(threads)
+                    .max_blocking_threads(2)
+                    .thread_name(name)
+                    .on_thread_start(move || lower_priority(nice))
+                    .enable_time()
+                    .build()?;
+                Ok(Self { handle: own.handle().clone(), own: Some(own) })
+            }
+        }
+    }
+
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+
+    pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+}
+
+impl Drop for BulkheadRuntime {
+    fn drop(&mut self) {
+        if let Some(own) = self.own.take() {
+            own.shutdown_background();
+        }
+    }
+}
+
+/// On Linux niceness is a thread's own (kernel threads are processes to the scheduler).
+fn lower_priority(nice: i32) {
+    if nice > 0 {
+        // A refusal costs fairness under load, never correctness.
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
+}
