@@ -1,1 +1,9 @@
-//! actors
+//! The domain of the platform: one folder a service, and the pure pieces that they and the demo share.
+//! Knows nothing of Kafka, threads, offsets or clocks.
+
+pub mod ids;
+pub mod money;
+pub mod net;
+pub mod openrtb;
+#[cfg(test)]
+mod testdata;
