@@ -4,15 +4,23 @@
 //! What moves is a *record batch* in Kafka's v2 format, as bytes: appended, stored, fetched and walked in place.
 
 pub mod batch;
+pub mod builder;
+mod lz4;
 pub mod partitioner;
+pub mod record;
 pub mod segment;
 pub mod storage;
+mod varint;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
+
+pub use batch::{Batch, Batches, Compression, CorruptBatch};
+pub use builder::{BatchBuilder, BatchFull};
+pub use record::{Header, Headers, Record, Records};
 
 /// Position of a record in a partition. Offsets increase; gaps are allowed.
 pub type Offset = i64;
