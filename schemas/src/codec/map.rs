@@ -1,0 +1,220 @@
+//! Maps without allocation: the bytes of a checked message, or pairs that somebody else owns.
+
+use super::{
+    Datum, DecodeError, DecodeErrorKind as Kind, EncodeError, Limits, Reader, primitive::within,
+    write_long,
+};
+use std::fmt;
+
+/// An Avro map from text to `V`, small by its limit, so look-ups walk. Where a key repeats, the last one counts.
+#[derive(Clone, Copy)]
+pub struct Map<'a, V = &'a str> {
+    form: Form<'a, V>,
+}
+
+/// A map from text to numbers.
+pub type LongMap<'a> = Map<'a, i64>;
+
+#[derive(Clone, Copy)]
+enum Form<'a, V> {
+    /// Blocks as they were in a message, all of them read once without error.
+    Encoded {
+        blocks: &'a [u8],
+        len: usize,
+    },
+    Pairs(&'a [(&'a str, V)]),
+}
+
+impl<'a, V> Map<'a, V> {
+    /// A map of borrowed pairs, to be encoded in their order.
+    pub const fn from_pairs(pairs: &'a [(&'a str, V)]) -> Self {
+        Self {
+            form: Form::Pairs(pairs),
+        }
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        match self.form {
+            Form::Encoded { len, .. } => len,
+            Form::Pairs(pairs) => pairs.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a, V: Datum<'a>> Map<'a, V> {
+    /// The entries in the order of the message.
+    #[inline]
+    pub fn iter(&self) -> MapIter<'a, V> {
+        MapIter(match self.form {
+            Form::Encoded { blocks, len } => Walk::Encoded {
+                reader: Reader::checked(blocks),
+                in_block: 0,
+                left: len,
+            },
+            Form::Pairs(pairs) => Walk::Pairs(pairs.iter()),
+        })
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<V> {
+        self.iter()
+            .filter(|(k, _)| *k == key)
+            .last()
+            .map(|(_, v)| v)
+    }
+}
+
+impl<V> Default for Map<'_, V> {
+    fn default() -> Self {
+        Self {
+            form: Form::Pairs(&[]),
+        }
+    }
+}
+
+/// Equal as maps: the order of entries does not count.
+impl<'a, V: Datum<'a>> PartialEq for Map<'a, V> {
+    fn eq(&self, other: &Self) -> bool {
+        let within = |a: &Self, b: &Self| a.iter().all(|(k, _)| a.get(k) == b.get(k));
+        self.iter().eq(other.iter()) || (within(self, other) && within(other, self))
+    }
+}
+
+impl<'a, V: Datum<'a>> fmt::Debug for Map<'a, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, V: Datum<'a>> IntoIterator for Map<'a, V> {
+    type Item = (&'a str, V);
+    type IntoIter = MapIter<'a, V>;
+    fn into_iter(self) -> MapIter<'a, V> {
+        self.iter()
+    }
+}
+
+impl<'a, V: Datum<'a>> IntoIterator for &Map<'a, V> {
+    type Item = (&'a str, V);
+    type IntoIter = MapIter<'a, V>;
+    fn into_iter(self) -> MapIter<'a, V> {
+        self.iter()
+    }
+}
+
+impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        match self.form {
+            Form::Encoded { blocks, .. } => out.extend_from_slice(blocks),
+            Form::Pairs([]) => out.push(0),
+            Form::Pairs(pairs) => {
+                write_long(out, pairs.len() as i64);
+                for (key, value) in pairs {
+                    key.write(out);
+                    value.write(out);
+                }
+                out.push(0);
+            }
+        }
+    }
+
+    #[inline]
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let start = reader.rest();
+        let len = skip_blocks::<V>(reader)?;
+        let blocks = &start[..start.len() - reader.rest().len()];
+        Ok(Self {
+            form: Form::Encoded { blocks, len },
+        })
+    }
+
+    #[inline]
+    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        skip_blocks::<V>(reader).map(|_| ())
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
+        within("entries in a map", self.len(), limits.map_entries)?;
+        self.iter()
+            .try_for_each(|(key, value)| key.check(limits).and_then(|()| value.check(limits)))
+    }
+}
+
+/// Checks all blocks; returns the number of entries.
+#[inline]
+fn skip_blocks<'a, V: Datum<'a>>(reader: &mut Reader<'a>) -> Result<usize, DecodeError> {
+    let mut len = 0;
+    loop {
+        let before = *reader;
+        let block = reader.read_block()?;
+        if block.items == 0 {
+            reader.end_block(block)?;
+            return Ok(len);
+        }
+        len += block.items;
+        if len > reader.limits().map_entries {
+            return Err(before.error(Kind::MapLimit));
+        }
+        for _ in 0..block.items {
+            reader.skip_str()?;
+            V::skip(reader)?;
+        }
+        reader.end_block(block)?;
+    }
+}
+
+/// Entries of a [`Map`].
+#[derive(Clone)]
+pub struct MapIter<'a, V>(Walk<'a, V>);
+
+#[derive(Clone)]
+enum Walk<'a, V> {
+    Encoded {
+        reader: Reader<'a>,
+        in_block: usize,
+        left: usize,
+    },
+    Pairs(std::slice::Iter<'a, (&'a str, V)>),
+}
+
+impl<'a, V: Datum<'a>> Iterator for MapIter<'a, V> {
+    type Item = (&'a str, V);
+
+    #[inline]
+    fn next(&mut self) -> Option<(&'a str, V)> {
+        match &mut self.0 {
+            Walk::Pairs(pairs) => pairs.next().copied(),
+            Walk::Encoded { left: 0, .. } => None,
+            Walk::Encoded {
+                reader,
+                in_block,
+                left,
+            } => {
+                // These bytes were read once without error, so no `?` below can end the walk early.
+                if *in_block == 0 {
+                    *in_block = reader.read_block().ok()?.items;
+                }
+                *in_block -= 1;
+                *left -= 1;
+                Some((reader.read_str().ok()?, V::read(reader).ok()?))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.0 {
+            Walk::Encoded { left, .. } => *left,
+            Walk::Pairs(pairs) => pairs.len(),
+        };
+        (left, Some(left))
+    }
+}
+
+impl<'a, V: Datum<'a>> ExactSizeIterator for MapIter<'a, V> {}

@@ -1,0 +1,101 @@
+//! Confluent's frame around a datum: one magic byte, then the schema's id.
+//! Source: Confluent wire format; magic 0 is followed by four bytes of id, big-endian.
+
+use crate::codec::{Decode, DecodeError, Encode};
+
+/// First byte of a frame with a numeric id.
+pub const MAGIC_ID: u8 = 0;
+/// Bytes before the datum.
+pub const HEADER_BYTES: usize = 5;
+
+/// Why a framed message could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Shorter than the header.
+    #[error("message of {bytes} bytes is shorter than the 5 bytes of magic and schema id")]
+    Truncated {
+        /// Bytes there are.
+        bytes: usize,
+    },
+    /// Not a frame.
+    #[error(
+        "first byte is {found}, expected the magic byte 0: was this message framed for a schema registry?"
+    )]
+    Magic {
+        /// The byte found.
+        found: u8,
+    },
+    /// Written with another schema.
+    #[error(
+        "written with schema id {found}, expected {expected}: resolve it with the writer's schema"
+    )]
+    OtherSchema {
+        /// Id of the type asked for.
+        expected: u32,
+        /// Id in the frame.
+        found: u32,
+    },
+    /// The datum is bad; `byte` counts from the start of the datum.
+    #[error(transparent)]
+    Datum(#[from] DecodeError),
+}
+
+impl FrameError {
+    /// Stable label for metrics and dead-letter headers.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Truncated { .. } => "frame_truncated",
+            Self::Magic { .. } => "frame_magic",
+            Self::OtherSchema { .. } => "frame_other_schema",
+            Self::Datum(e) => e.kind(),
+        }
+    }
+}
+
+/// Appends header and datum to `out`.
+#[inline]
+pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
+    out.push(MAGIC_ID);
+    out.extend_from_slice(&T::SCHEMA_ID.to_be_bytes());
+    value.encode(out);
+}
+
+/// Splits a frame into schema id and datum.
+///
+/// # Errors
+/// [`FrameError::Truncated`], [`FrameError::Magic`].
+#[inline]
+pub fn split(message: &[u8]) -> Result<(u32, &[u8]), FrameError> {
+    match message {
+        [MAGIC_ID, a, b, c, d, datum @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),
+        [MAGIC_ID, ..] | [] => Err(FrameError::Truncated {
+            bytes: message.len(),
+        }),
+        [found, ..] => Err(FrameError::Magic { found: *found }),
+    }
+}
+
+/// The schema id of a frame.
+///
+/// # Errors
+/// As [`split`].
+#[inline]
+pub fn schema_id(message: &[u8]) -> Result<u32, FrameError> {
+    split(message).map(|(id, _)| id)
+}
+
+/// Decodes a frame written with exactly the schema of `T`.
+///
+/// # Errors
+/// Not a frame, another schema's id, or a bad datum.
+#[inline]
+pub fn decode<'a, T: Decode<'a>>(message: &'a [u8]) -> Result<T, FrameError> {
+    let (found, datum) = split(message)?;
+    if found != T::SCHEMA_ID {
+        return Err(FrameError::OtherSchema {
+            expected: T::SCHEMA_ID,
+            found,
+        });
+    }
+    Ok(T::decode(datum)?)
+}
