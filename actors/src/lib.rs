@@ -2,6 +2,7 @@
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
 pub mod ids;
+pub mod input;
 pub mod money;
 pub mod net;
 pub mod openrtb;

@@ -107,7 +107,8 @@ impl Rejected {
 
     /// The reason for a line of `length` bytes, where the line itself was not kept.
     pub fn too_long(length: u64) -> Rejected {
-        let message = format!("the line has {length} bytes; a request may have {REQUEST_MAX_BYTES} (is it one request a line?)");
+        let message =
+            format!("the line has {length} bytes; a request may have {REQUEST_MAX_BYTES} (is it one request a line?)");
         Rejected::new(RejectedKind::TooLong, None, message)
     }
 
@@ -235,7 +236,9 @@ fn request_id(raw: Option<&RawValue>) -> Result<Cow<'_, str>, Rejected> {
     })?;
     match id.len() {
         0 => Err(invalid("`id` is empty".into())),
-        length if length > ID_MAX_BYTES => Err(invalid(format!("`id` has {length} bytes, at most {ID_MAX_BYTES} are allowed"))),
+        length if length > ID_MAX_BYTES => {
+            Err(invalid(format!("`id` has {length} bytes, at most {ID_MAX_BYTES} are allowed")))
+        }
         _ => Ok(id),
     }
 }

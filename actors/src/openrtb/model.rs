@@ -265,7 +265,8 @@ impl BidRequest<'_> {
 
     /// The exchange's id of the publisher, site or app.
     pub fn publisher_id(&self) -> Option<&str> {
-        let site = self.site.as_ref().and_then(|s| s.publisher.as_ref().and_then(|p| p.id.as_deref()).or(s.id.as_deref()));
+        let site =
+            self.site.as_ref().and_then(|s| s.publisher.as_ref().and_then(|p| p.id.as_deref()).or(s.id.as_deref()));
         site.or_else(|| {
             let app = self.app.as_ref()?;
             app.publisher.as_ref().and_then(|p| p.id.as_deref()).or(app.id.as_deref())

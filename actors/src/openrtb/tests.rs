@@ -90,7 +90,9 @@ fn a_wrong_type_costs_the_field_and_not_the_request() {
     let request = parse(line).expect("valid");
     assert_eq!(request.imp[0].banner, None);
     assert_eq!((request.device.ua.as_deref(), request.network(), request.user_id()), (None, None, None));
-    assert!(request.badv.is_empty() && request.assumed.cur && request.assumed.at && !request.test && !request.imp[0].video);
+    assert!(
+        request.badv.is_empty() && request.assumed.cur && request.assumed.at && !request.test && !request.imp[0].video
+    );
     let surrogate = parse(br#"{"id":"a","imp":[{}],"device":{"ua":"\ud800"}}"#).expect("valid");
     assert_eq!(surrogate.device.ua, None);
 }
@@ -152,7 +154,8 @@ fn samples_of_many_exchanges_parse_exactly_where_they_are_valid() {
                 assert!(parse(raw.as_bytes()).is_err(), "{raw:.60}");
                 continue;
             };
-            let valid = body.get("id").is_some_and(Value::is_string) && body["imp"].as_array().is_some_and(|a| !a.is_empty());
+            let valid =
+                body.get("id").is_some_and(Value::is_string) && body["imp"].as_array().is_some_and(|a| !a.is_empty());
             let parsed = parse_json(body);
             assert_eq!(parsed.is_ok(), valid, "{} {:?}", row["name"], parsed);
         }
