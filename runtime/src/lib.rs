@@ -4,4 +4,9 @@
 
 pub mod env;
 pub mod log;
+pub mod outcome;
+pub mod service;
 pub mod state;
+pub mod testkit;
+pub mod topology;
+pub mod trace;
