@@ -6,6 +6,6 @@ pub mod input;
 pub mod money;
 pub mod net;
 pub mod openrtb;
-pub mod topics;
 #[cfg(test)]
 mod testdata;
+pub mod topics;

@@ -20,7 +20,8 @@ pub static CONVERSION_POSTS: Topic = Topic::external("conversion-posts", USER, C
 
 // Between services.
 pub static RESERVATIONS: Topic = Topic::internal("reservations", CAMPAIGN, Reservation::SCHEMA_ID, days(7));
-pub static AUCTION_RESULTS: Topic = Topic::internal("auction-results", CAMPAIGN, AuctionResultEvent::SCHEMA_ID, days(7));
+pub static AUCTION_RESULTS: Topic =
+    Topic::internal("auction-results", CAMPAIGN, AuctionResultEvent::SCHEMA_ID, days(7));
 pub static IMPRESSIONS: Topic = Topic::internal("impressions", USER, ImpressionEvent::SCHEMA_ID, days(30));
 pub static CLICKS: Topic = Topic::internal("clicks", USER, ClickEvent::SCHEMA_ID, days(90));
 pub static CONVERSIONS: Topic = Topic::internal("conversions", USER, ConversionEvent::SCHEMA_ID, days(90));

@@ -62,7 +62,11 @@ impl Failure {
 
     pub fn reason(&self) -> &Reason {
         match self {
-            Self::Permanent(r) | Self::Transient(r) | Self::Throttled(r) | Self::DependencyDown(r) | Self::Expired(r) => r,
+            Self::Permanent(r)
+            | Self::Transient(r)
+            | Self::Throttled(r)
+            | Self::DependencyDown(r)
+            | Self::Expired(r) => r,
         }
     }
 
@@ -73,8 +77,8 @@ impl Failure {
 }
 
 /// Bytes that do not follow their schema can never be taken.
-impl From<schemas::codec::DecodeError> for Failure {
-    fn from(error: schemas::codec::DecodeError) -> Self {
+impl From<schemas::frame::FrameError> for Failure {
+    fn from(error: schemas::frame::FrameError) -> Self {
         Self::Permanent(Reason::new("SCHEMA_VIOLATION", error.to_string()))
     }
 }

@@ -5,7 +5,7 @@
 
 use schemas::codec::{Decode, Encode};
 
-use crate::log::batch::Headers;
+use crate::log::Headers;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::state::Tables;
 use crate::topology::{ServiceSpec, Topic};
@@ -36,7 +36,7 @@ impl<'a> Event<'a> {
 
     /// Context of a sampled event.
     pub fn trace(&self) -> Option<TraceParent> {
-        self.headers.clone().find(|(name, _)| *name == TRACEPARENT).and_then(|(_, value)| value.try_into().ok())
+        self.headers.get(TRACEPARENT).and_then(|value| value.try_into().ok())
     }
 }
 
@@ -60,7 +60,9 @@ pub struct OutputBuffer {
 
 impl OutputBuffer {
     pub fn iter(&self) -> impl Iterator<Item = (&Output, &[u8], &[u8])> {
-        self.outputs.iter().map(|output| (output, &self.arena[output.key.0..output.key.1], &self.arena[output.value.0..output.value.1]))
+        self.outputs.iter().map(|output| {
+            (output, &self.arena[output.key.0..output.key.1], &self.arena[output.value.0..output.value.1])
+        })
     }
     pub fn len(&self) -> usize {
         self.outputs.len()

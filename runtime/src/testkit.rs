@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schemas::codec::{Decode, Encode};
 
-use crate::log::batch::Headers;
+use crate::log::Headers;
 use crate::outcome::{Failure, Handled};
 use crate::service::{Effects, Event, Fold, OutputBuffer, ServiceDef};
 use crate::state::AnyTable;

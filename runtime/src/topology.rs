@@ -83,8 +83,8 @@ impl Class {
 #[derive(Clone, Debug)]
 pub struct ServiceSpec {
     pub name: &'static str,
-    pub inputs: &'static [&'static Topic],
-    pub outputs: &'static [&'static Topic],
+    pub inputs: Vec<&'static Topic>,
+    pub outputs: Vec<&'static Topic>,
     pub order: Order,
     pub class: Class,
 }
@@ -125,7 +125,7 @@ pub fn check(services: &[ServiceSpec]) -> Result<Vec<&'static str>, TopologyErro
         if !names.insert(service.name) {
             return Err(TopologyError::DuplicateService(service.name));
         }
-        for topic in service.outputs {
+        for topic in &service.outputs {
             if topic.kind == TopicKind::External {
                 return Err(TopologyError::WritesExternal { service: service.name, topic: topic.name });
             }
@@ -137,7 +137,7 @@ pub fn check(services: &[ServiceSpec]) -> Result<Vec<&'static str>, TopologyErro
         }
     }
     for service in services {
-        for topic in service.inputs {
+        for topic in &service.inputs {
             if topic.kind != TopicKind::External && !writers.contains_key(topic.name) {
                 return Err(TopologyError::NoWriter { service: service.name, topic: topic.name });
             }
@@ -202,11 +202,8 @@ mod tests {
     static B: Topic = Topic::internal("b", "id", 1, None);
     static C: Topic = Topic::compacted("c", "id", 1);
 
-    fn service(
-        name: &'static str,
-        inputs: &'static [&'static Topic],
-        outputs: &'static [&'static Topic],
-    ) -> ServiceSpec {
+    fn service(name: &'static str, inputs: &[&'static Topic], outputs: &[&'static Topic]) -> ServiceSpec {
+        let (inputs, outputs) = (inputs.to_vec(), outputs.to_vec());
         ServiceSpec { name, inputs, outputs, order: Order::None, class: Class::Serving }
     }
 
@@ -227,6 +224,9 @@ mod tests {
         assert!(matches!(check(&[service("x", &[], &[&A])]), Err(TopologyError::WritesExternal { .. })));
         let twice = [service("x", &[&A], &[&C]), service("y", &[&A], &[&C])];
         assert!(matches!(check(&twice), Err(TopologyError::TwoWriters { .. })));
-        assert!(matches!(check(&[service("x", &[], &[]), service("x", &[], &[])]), Err(TopologyError::DuplicateService("x"))));
+        assert!(matches!(
+            check(&[service("x", &[], &[]), service("x", &[], &[])]),
+            Err(TopologyError::DuplicateService("x"))
+        ));
     }
 }

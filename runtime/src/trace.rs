@@ -39,7 +39,10 @@ impl TraceId {
     pub fn traceparent(&self) -> TraceParent {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
         hex(&self.0, &mut text[3..35]);
-        hex(&mix(u64::from_be_bytes(self.0[..8].try_into().expect("eight bytes")) | 1).to_be_bytes(), &mut text[36..52]);
+        hex(
+            &mix(u64::from_be_bytes(self.0[..8].try_into().expect("eight bytes")) | 1).to_be_bytes(),
+            &mut text[36..52],
+        );
         text
     }
 }

@@ -120,6 +120,11 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
+    /// No headers.
+    pub const fn empty() -> Self {
+        Self { rest: &[], left: 0 }
+    }
+
     /// Headers not walked yet.
     pub fn len(&self) -> usize {
         self.left as usize
