@@ -1,8 +1,10 @@
 //! The domain of the platform: one folder a service, and the pure pieces that they and the demo share.
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
+pub mod draw;
 pub mod ids;
 pub mod input;
+pub mod market;
 pub mod money;
 pub mod net;
 pub mod openrtb;
