@@ -2,6 +2,7 @@
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
 pub mod draw;
+pub mod fraud;
 pub mod ids;
 pub mod input;
 pub mod market;
