@@ -1,11 +1,14 @@
 //! The domain of the platform: one folder a service, and the pure pieces that they and the demo share.
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
+pub mod ads;
 pub mod draw;
 pub mod fraud;
 pub mod ids;
 pub mod input;
+pub mod intake;
 pub mod market;
+pub mod metadata;
 pub mod money;
 pub mod net;
 pub mod openrtb;

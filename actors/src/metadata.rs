@@ -1,0 +1,48 @@
+//! Reserved keys of the events' `metadata`, the only way to carry context beside the fixed fields. Unknown keys pass
+//! through.
+
+use runtime::outcome::{Failure, Reason};
+use schemas::codec::{EncodeError, Map};
+
+pub const AUCTION_ID: &str = "auction_id";
+pub const BID_ID: &str = "bid_id";
+pub const IMP_ID: &str = "imp_id";
+/// Network of the person's address, /24 or /48.
+pub const IP: &str = "ip";
+/// User agent as sent.
+pub const UA: &str = "ua";
+/// `300x250`.
+pub const AD_SIZE: &str = "ad_size";
+/// `1`: never billed, never counted.
+pub const TEST: &str = "test";
+/// The price macro as the exchange filled it: a number, `AUDIT`, or empty.
+pub const PRICE_RAW: &str = "price_raw";
+/// `1`: the exchange gave no price; counted, not billed.
+pub const PRICE_MISSING: &str = "price_missing";
+/// `client` or `server`: who called the pixel.
+pub const SOURCE: &str = "source";
+/// Original id where the user was found to be a placeholder.
+pub const SENTINEL_USER: &str = "sentinel_user";
+/// In a verdict on an impression: what the impression cost, micros.
+pub const WIN_PRICE_MICROS: &str = "win_price_micros";
+
+/// What an exchange writes for the price when it scans the ad for quality.
+const AUDIT: &str = "AUDIT";
+
+/// A test request, or an exchange's quality scan: shown, never billed, never counted.
+pub fn is_test(metadata: &Map<'_>) -> bool {
+    metadata.get(TEST) == Some("1") || metadata.get(PRICE_RAW) == Some(AUDIT)
+}
+
+/// All entries but these keys, so that the caller's own values stand alone.
+pub fn without<'a>(metadata: &Map<'a>, keys: &[&str]) -> Vec<(&'a str, &'a str)> {
+    metadata.iter().filter(|(key, _)| !keys.contains(key)).collect()
+}
+
+/// An event that its readers would refuse is refused here.
+///
+/// # Errors
+/// `SIZE_VIOLATION` with the limit that is passed.
+pub fn check(result: Result<(), EncodeError>) -> Result<(), Failure> {
+    result.map_err(|error| Failure::Permanent(Reason::new("SIZE_VIOLATION", error.to_string())))
+}
