@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use runtime::state::{Field, RowError};
+
 /// Micros in one unit of currency.
 pub const MICROS_PER_UNIT: i64 = 1_000_000;
 
@@ -98,6 +100,24 @@ impl Cpm {
     /// Price of one impression, rounded up: for floors, so that we never bid below one.
     pub fn per_impression_ceil(self) -> Micros {
         Micros(self.0.div_euclid(1_000).saturating_add(i64::from(self.0.rem_euclid(1_000) != 0)))
+    }
+}
+
+impl Field for Micros {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+    fn take(input: &mut &[u8]) -> Result<Micros, RowError> {
+        i64::take(input).map(Micros)
+    }
+}
+
+impl Field for Cpm {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+    fn take(input: &mut &[u8]) -> Result<Cpm, RowError> {
+        i64::take(input).map(Cpm)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Addresses as the platform may keep them: cut to their network before they enter any topic.
+//! What comes from a device, as the platform may keep it: addresses cut to their network and texts cut to a length before
+//! they enter any topic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,6 +41,15 @@ impl std::fmt::Display for Network {
     }
 }
 
+/// The longest beginning of a text that has at most `bytes_max` bytes. Texts from outside are cut before they enter an event.
+pub fn clip(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Reads a textual address; surrounding blanks are tolerated.
 pub fn parse_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
@@ -49,6 +59,11 @@ pub fn parse_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!((clip("aé", 2), clip("aé", 3), clip("aé", 9), clip("é", 1)), ("a", "aé", "aé", ""));
+    }
 
     #[test]
     fn addresses_are_cut_to_their_network() {

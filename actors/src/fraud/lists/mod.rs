@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use agents::Agents;
+pub use agents::{AgentClass, Agents};
 pub use networks::{NetworkClass, Networks};
 
 /// Largest list file.
@@ -24,6 +24,8 @@ const FILES_MAX: usize = 256;
 
 /// File of agent patterns in a list directory: a JSON array of objects with a `pattern` (the format of crawler-user-agents).
 pub const AGENTS_FILE: &str = "crawler-user-agents.json";
+/// File of patterns that only raise a suspicion: a JSON array of patterns (the format of isbot).
+pub const SUSPECTS_FILE: &str = "isbot_patterns.json";
 /// Folder of range files in a list directory: one CIDR a line, class by file name.
 pub const NETWORKS_FOLDER: &str = "ip";
 
@@ -93,7 +95,18 @@ impl Lists {
         Lists { version: "builtin-1".into(), agents: Agents::builtin(), networks: Networks::builtin() }
     }
 
-    /// The built-in lists and those of a directory: `crawler-user-agents.json`, `ip/*.txt`, `*_cidr.txt`, each optional.
+    /// What a user agent is.
+    pub fn user_agent(&self, agent: Option<&str>) -> AgentClass {
+        self.agents.class_of(agent)
+    }
+
+    /// What is known of a network, given as text; `None` if nothing, or if it is no address.
+    pub fn network(&self, address: &str) -> Option<NetworkClass> {
+        self.networks.class_of(crate::net::parse_address(address)?)
+    }
+
+    /// The built-in lists and those of a directory: [`AGENTS_FILE`], [`SUSPECTS_FILE`], `ip/*.txt`, `*_cidr.txt`, each
+    /// optional.
     ///
     /// # Errors
     /// [`ListError`]; a list that is half understood would let traffic through unseen, so nothing is passed over silently.
@@ -105,6 +118,12 @@ impl Lists {
         if agents.exists() {
             let text = read(&agents, &mut hash)?;
             lists.agents = lists.agents.with_patterns(&agents, &text)?;
+            found = true;
+        }
+        let suspects = directory.join(SUSPECTS_FILE);
+        if suspects.exists() {
+            let text = read(&suspects, &mut hash)?;
+            lists.agents = lists.agents.with_suspects(&suspects, &text)?;
             found = true;
         }
         let mut files = files_of(&directory.join(NETWORKS_FOLDER), ".txt")?;

@@ -69,6 +69,17 @@ fn an_added_pattern_is_found_and_explained() {
 }
 
 #[test]
+fn the_second_list_only_raises_a_suspicion() {
+    let list = r#"["strange\\/[0-9]","(?<!no)bot"]"#;
+    let agents = Agents::builtin().with_suspects(Path::new("a.json"), list).expect("list");
+    assert_eq!(agents.unsupported, ["(?<!no)bot"]);
+    assert_eq!(agents.class_of(Some("A STRANGE/7")), AgentClass::Suspect);
+    assert_eq!(agents.class_of(Some("Googlebot strange/7")), AgentClass::Known);
+    assert_eq!(agents.class_of(Some("Mozilla/5.0")), AgentClass::Unlisted);
+    assert_eq!((agents.class_of(Some(" ")), agents.class_of(None)), (AgentClass::Missing, AgentClass::Missing));
+}
+
+#[test]
 fn the_real_lists_load_and_know_their_own_examples() {
     let Some(directory) = testdata::file("lists") else { return };
     let lists = Lists::load(&directory).expect("lists");
