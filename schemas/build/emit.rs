@@ -21,9 +21,7 @@ pub fn module(definitions: &Definitions, tops: &[Top]) -> Result<String, String>
         }
         match &named.body {
             Body::Record(fields) => record(&mut out, definitions, full, named, fields)?,
-            Body::Enum { symbols, default } => {
-                enumeration(&mut out, full, named, symbols, default.as_deref())
-            }
+            Body::Enum { symbols, default } => enumeration(&mut out, full, named, symbols, default.as_deref()),
         }
     }
     for top in tops {
@@ -33,69 +31,39 @@ pub fn module(definitions: &Definitions, tops: &[Top]) -> Result<String, String>
     Ok(out)
 }
 
-fn record(
-    out: &mut String,
-    all: &Definitions,
-    full: &str,
-    named: &Named,
-    fields: &[Field],
-) -> Result<(), String> {
-    let (name, life) = (
-        short(full),
-        if borrows_named(all, full) { "<'a>" } else { "" },
-    );
+fn record(out: &mut String, all: &Definitions, full: &str, named: &Named, fields: &[Field]) -> Result<(), String> {
+    let (name, life) = (short(full), if borrows_named(all, full) { "<'a>" } else { "" });
     let anonymous = life.replace("'a", "'_");
     doc(out, "", &named.doc, &format!("Avro record `{full}`."));
-    w(
-        out,
-        format!("#[derive(Clone, Copy, Debug, PartialEq)]\npub struct {name}{life} {{"),
-    );
+    w(out, format!("#[derive(Clone, Copy, Debug, PartialEq)]\npub struct {name}{life} {{"));
     for f in fields {
         doc(out, "    ", &f.doc, &format!("`{}`.", f.name));
-        w(
-            out,
-            format!("    pub {}: {},", ident(&f.name), rust_type(all, &f.ty)),
-        );
+        w(out, format!("    pub {}: {},", ident(&f.name), rust_type(all, &f.ty)));
     }
     w(out, format!("}}\n\nimpl<'a> Datum<'a> for {name}{life} {{"));
-    w(
-        out,
-        "    #[inline]\n    fn write(&self, out: &mut Vec<u8>) {".into(),
-    );
+    w(out, "    #[inline]\n    fn write(&self, out: &mut Vec<u8>) {".into());
     for f in fields {
-        w(
-            out,
-            format!(
-                "        {};",
-                write_expr(&f.ty, &format!("self.{}", ident(&f.name)))
-            ),
-        );
-    }
-    w(out, "    }\n    #[inline]\n    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {\n        Ok(Self {".into());
-    for f in fields {
-        w(
-            out,
-            format!("            {}: {},", ident(&f.name), read_expr(all, &f.ty)),
-        );
-    }
-    w(out, "        })\n    }\n    #[inline]\n    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {".into());
-    for f in fields {
-        w(out, format!("        {};", skip_expr(all, &f.ty)));
+        w(out, format!("        {};", write_expr(&f.ty, &format!("self.{}", ident(&f.name)))));
     }
     w(
         out,
-        "        Ok(())\n    }\n    fn check(&self, limits: &Limits) -> Result<(), EncodeError> {"
+        "    }\n    #[inline]\n    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {\n        Ok(Self {"
             .into(),
     );
     for f in fields {
+        w(out, format!("            {}: {},", ident(&f.name), read_expr(all, &f.ty)));
+    }
+    w(
+        out,
+        "        })\n    }\n    #[inline]\n    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {".into(),
+    );
+    for f in fields {
+        w(out, format!("        {};", skip_expr(all, &f.ty)));
+    }
+    w(out, "        Ok(())\n    }\n    fn check(&self, limits: &Limits) -> Result<(), EncodeError> {".into());
+    for f in fields {
         let field = format!("{name}.{}", f.name);
-        w(
-            out,
-            format!(
-                "        Datum::check(&self.{}, limits).map_err(|e| e.at(\"{field}\"))?;",
-                ident(&f.name)
-            ),
-        );
+        w(out, format!("        Datum::check(&self.{}, limits).map_err(|e| e.at(\"{field}\"))?;", ident(&f.name)));
     }
     w(
         out,
@@ -105,30 +73,18 @@ fn record(
     );
     w(out, "    fn default() -> Self {\n        Self {".into());
     for f in fields {
-        let value = default_expr(&f.ty, f.default.as_ref())
-            .map_err(|e| format!("{full}.{}: {e}", f.name))?;
+        let value = default_expr(&f.ty, f.default.as_ref()).map_err(|e| format!("{full}.{}: {e}", f.name))?;
         w(out, format!("            {}: {value},", ident(&f.name)));
     }
     w(out, "        }\n    }\n}\n".into());
     Ok(())
 }
 
-fn enumeration(
-    out: &mut String,
-    full: &str,
-    named: &Named,
-    symbols: &[String],
-    default: Option<&str>,
-) {
+fn enumeration(out: &mut String, full: &str, named: &Named, symbols: &[String], default: Option<&str>) {
     let name = short(full);
     let default = default.unwrap_or(&symbols[0]);
     doc(out, "", &named.doc, &format!("Avro enum `{full}`."));
-    w(
-        out,
-        format!(
-            "#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub enum {name} {{"
-        ),
-    );
+    w(out, format!("#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub enum {name} {{"));
     for s in symbols {
         let mark = if s == default { "    #[default]\n" } else { "" };
         w(out, format!("    /// `{s}`.\n{mark}    {},", camel(s)));
@@ -139,17 +95,8 @@ fn enumeration(
             "}}\n\nimpl {name} {{\n    /// All symbols in the order of the schema: the index is the number on the wire."
         ),
     );
-    let all: Vec<_> = symbols
-        .iter()
-        .map(|s| format!("Self::{}", camel(s)))
-        .collect();
-    w(
-        out,
-        format!(
-            "    pub const ALL: &'static [Self] = &[{}];",
-            all.join(", ")
-        ),
-    );
+    let all: Vec<_> = symbols.iter().map(|s| format!("Self::{}", camel(s))).collect();
+    w(out, format!("    pub const ALL: &'static [Self] = &[{}];", all.join(", ")));
     w(out, "    /// The symbol as the schema writes it.\n    pub const fn as_str(self) -> &'static str {\n        match self {".into());
     for s in symbols {
         w(out, format!("            Self::{} => {s:?},", camel(s)));
@@ -170,32 +117,23 @@ fn enumeration(
     );
     w(out, "    #[inline]\n    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {\n        Ok(Self::ALL[reader.read_index(Self::ALL.len())?])\n    }".into());
     w(out, "    #[inline]\n    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {\n        reader.read_index(Self::ALL.len()).map(|_| ())\n    }".into());
-    w(
-        out,
-        "    fn check(&self, _: &Limits) -> Result<(), EncodeError> {\n        Ok(())\n    }\n}\n"
-            .into(),
-    );
+    w(out, "    fn check(&self, _: &Limits) -> Result<(), EncodeError> {\n        Ok(())\n    }\n}\n".into());
 }
 
 fn traits(out: &mut String, all: &Definitions, top: &Top) {
     let (name, full, id) = (short(&top.full_name), &top.full_name, top.id);
-    let (life, anonymous) = if borrows_named(all, full) {
-        ("<'a>", "<'_>")
-    } else {
-        ("", "")
-    };
-    let limits = if full.starts_with("com.bulkhead.commit.") {
-        "COMMIT"
-    } else {
-        "EVENT"
-    };
+    let (life, anonymous) = if borrows_named(all, full) { ("<'a>", "<'_>") } else { ("", "") };
+    let limits = if full.starts_with("com.bulkhead.commit.") { "COMMIT" } else { "EVENT" };
     w(
         out,
         format!(
             "impl Encode for {name}{anonymous} {{\n    const SCHEMA_ID: u32 = {id};\n    const NAME: &'static str = {full:?};\n    const LIMITS: &'static Limits = &Limits::{limits};\n    #[inline]\n    fn encode(&self, out: &mut Vec<u8>) {{\n        self.write(out)\n    }}"
         ),
     );
-    w(out, "    fn check(&self) -> Result<(), EncodeError> {\n        Datum::check(self, Self::LIMITS)\n    }\n}\n".into());
+    w(
+        out,
+        "    fn check(&self) -> Result<(), EncodeError> {\n        Datum::check(self, Self::LIMITS)\n    }\n}\n".into(),
+    );
     w(
         out,
         format!(
@@ -205,10 +143,7 @@ fn traits(out: &mut String, all: &Definitions, top: &Top) {
 }
 
 fn builtin(out: &mut String, tops: &[Top]) {
-    w(
-        out,
-        "pub(crate) static BUILTIN: &[crate::Builtin] = &[".into(),
-    );
+    w(out, "pub(crate) static BUILTIN: &[crate::Builtin] = &[".into());
     for top in tops {
         let (id, full, file, name) = (top.id, &top.full_name, &top.file, short(&top.full_name));
         w(
@@ -230,11 +165,7 @@ fn rust_type(all: &Definitions, ty: &Type) -> String {
         Type::Double => "f64".into(),
         Type::Bytes => "&'a [u8]".into(),
         Type::String => "&'a str".into(),
-        Type::Record(full) => format!(
-            "{}{}",
-            short(full),
-            if borrows_named(all, full) { "<'a>" } else { "" }
-        ),
+        Type::Record(full) => format!("{}{}", short(full), if borrows_named(all, full) { "<'a>" } else { "" }),
         Type::Enum(full) => short(full).into(),
         Type::Array(items) => format!("Array<'a, {}>", rust_type(all, items)),
         Type::Map(values) if **values == Type::String => "Map<'a>".into(),
@@ -259,10 +190,7 @@ fn read_expr(all: &Definitions, ty: &Type) -> String {
 
 fn skip_expr(all: &Definitions, ty: &Type) -> String {
     match ty {
-        Type::Nullable {
-            null_branch: 1,
-            inner,
-        } => format!("skip_null_last::<{}>(reader)?", rust_type(all, inner)),
+        Type::Nullable { null_branch: 1, inner } => format!("skip_null_last::<{}>(reader)?", rust_type(all, inner)),
         _ => format!("<{} as Datum>::skip(reader)?", rust_type(all, ty)),
     }
 }
@@ -274,20 +202,12 @@ fn default_expr(ty: &Type, default: Option<&Json>) -> Result<String, String> {
     match (ty, json) {
         (Type::Boolean, Json::Bool(b)) => Ok(b.to_string()),
         (Type::Int | Type::Long, Json::Number(n)) => Ok(n.to_string()),
-        (Type::Float | Type::Double, Json::Number(n)) => {
-            Ok(format!("{:?}", n.as_f64().ok_or("not a double")?))
-        }
+        (Type::Float | Type::Double, Json::Number(n)) => Ok(format!("{:?}", n.as_f64().ok_or("not a double")?)),
         (Type::String, Json::String(s)) => Ok(format!("{s:?}")),
         (Type::Array(_), Json::Array(a)) if a.is_empty() => Ok("Default::default()".into()),
         (Type::Map(_), Json::Object(o)) if o.is_empty() => Ok("Default::default()".into()),
         (Type::Nullable { null_branch: 0, .. }, Json::Null) => Ok("None".into()),
-        (
-            Type::Nullable {
-                null_branch: 1,
-                inner,
-            },
-            json,
-        ) => Ok(format!("Some({})", default_expr(inner, Some(json))?)),
+        (Type::Nullable { null_branch: 1, inner }, json) => Ok(format!("Some({})", default_expr(inner, Some(json))?)),
         (Type::Enum(full), Json::String(s)) => Ok(format!("{}::{}", short(full), camel(s))),
         _ => Err(format!("default {json} does not fit the type")),
     }
@@ -316,35 +236,19 @@ fn short(full: &str) -> &str {
 /// `NO_BID` becomes `NoBid`.
 fn camel(symbol: &str) -> String {
     let part = |p: &str| p[..1].to_ascii_uppercase() + &p[1..].to_ascii_lowercase();
-    symbol
-        .split('_')
-        .filter(|p| !p.is_empty())
-        .map(part)
-        .collect()
+    symbol.split('_').filter(|p| !p.is_empty()).map(part).collect()
 }
 
 fn ident(name: &str) -> String {
-    const KEYWORDS: [&str; 12] = [
-        "final", "type", "match", "move", "ref", "in", "box", "abstract", "override", "where",
-        "use", "loop",
-    ];
-    if KEYWORDS.contains(&name) {
-        format!("r#{name}")
-    } else {
-        name.to_owned()
-    }
+    const KEYWORDS: [&str; 12] =
+        ["final", "type", "match", "move", "ref", "in", "box", "abstract", "override", "where", "use", "loop"];
+    if KEYWORDS.contains(&name) { format!("r#{name}") } else { name.to_owned() }
 }
 
 fn doc(out: &mut String, indent: &str, doc: &str, fallback: &str) {
     let text = if doc.is_empty() { fallback } else { doc };
     for line in text.lines() {
-        w(
-            out,
-            format!(
-                "{indent}/// {}",
-                line.replace('[', "\\[").replace(']', "\\]")
-            ),
-        );
+        w(out, format!("{indent}/// {}", line.replace('[', "\\[").replace(']', "\\]")));
     }
 }
 

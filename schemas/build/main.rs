@@ -15,35 +15,17 @@ fn main() {
     let mut definitions = Definitions::default();
     let mut tops = Vec::new();
     let ids = fs::read_to_string(avsc.join("ids.txt")).expect("avsc/ids.txt is readable");
-    for (id, name) in ids
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .enumerate()
-    {
+    for (id, name) in ids.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).enumerate() {
         let path = avsc.join(format!("{name}.avsc"));
-        let text = fs::read_to_string(&path)
-            .unwrap_or_else(|e| panic!("avsc/{name}.avsc (named in ids.txt): {e}"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("avsc/{name}.avsc (named in ids.txt): {e}"));
         let json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("avsc/{name}.avsc: {e}"));
-        let full_name = definitions
-            .read_top(&json)
-            .unwrap_or_else(|e| panic!("avsc/{name}.avsc: {e}"));
-        tops.push(emit::Top {
-            id: id as u32 + 1,
-            file: name.to_owned(),
-            full_name,
-        });
+        let full_name = definitions.read_top(&json).unwrap_or_else(|e| panic!("avsc/{name}.avsc: {e}"));
+        tops.push(emit::Top { id: id as u32 + 1, file: name.to_owned(), full_name });
     }
     let named: Vec<_> = tops.iter().map(|t| format!("{}.avsc", t.file)).collect();
     for entry in fs::read_dir(&avsc).expect("avsc is a folder") {
-        let file = entry
-            .expect("avsc is readable")
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
-        assert!(
-            !file.ends_with(".avsc") || named.contains(&file),
-            "avsc/{file} has no line in avsc/ids.txt"
-        );
+        let file = entry.expect("avsc is readable").file_name().to_string_lossy().into_owned();
+        assert!(!file.ends_with(".avsc") || named.contains(&file), "avsc/{file} has no line in avsc/ids.txt");
     }
     let code = emit::module(&definitions, &tops).unwrap_or_else(|e| panic!("schemas: {e}"));
     fs::write(Path::new(&out).join("events.rs"), code).expect("OUT_DIR is writable");

@@ -2,8 +2,7 @@
 //! they were decoded from; money is in micros, times in milliseconds since the epoch, as the field names and docs say.
 
 use crate::codec::{
-    Array, Datum, Decode, DecodeError, Encode, EncodeError, Limits, Map, Reader, decode_exact,
-    write_long,
+    Array, Datum, Decode, DecodeError, Encode, EncodeError, Limits, Map, Reader, decode_exact, write_long,
 };
 
 include!(concat!(env!("OUT_DIR"), "/events.rs"));

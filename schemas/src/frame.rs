@@ -18,17 +18,13 @@ pub enum FrameError {
         bytes: usize,
     },
     /// Not a frame.
-    #[error(
-        "first byte is {found}, expected the magic byte 0: was this message framed for a schema registry?"
-    )]
+    #[error("first byte is {found}, expected the magic byte 0: was this message framed for a schema registry?")]
     Magic {
         /// The byte found.
         found: u8,
     },
     /// Written with another schema.
-    #[error(
-        "written with schema id {found}, expected {expected}: resolve it with the writer's schema"
-    )]
+    #[error("written with schema id {found}, expected {expected}: resolve it with the writer's schema")]
     OtherSchema {
         /// Id of the type asked for.
         expected: u32,
@@ -68,9 +64,7 @@ pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
 pub fn split(message: &[u8]) -> Result<(u32, &[u8]), FrameError> {
     match message {
         [MAGIC_ID, a, b, c, d, datum @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),
-        [MAGIC_ID, ..] | [] => Err(FrameError::Truncated {
-            bytes: message.len(),
-        }),
+        [MAGIC_ID, ..] | [] => Err(FrameError::Truncated { bytes: message.len() }),
         [found, ..] => Err(FrameError::Magic { found: *found }),
     }
 }
@@ -92,10 +86,7 @@ pub fn schema_id(message: &[u8]) -> Result<u32, FrameError> {
 pub fn decode<'a, T: Decode<'a>>(message: &'a [u8]) -> Result<T, FrameError> {
     let (found, datum) = split(message)?;
     if found != T::SCHEMA_ID {
-        return Err(FrameError::OtherSchema {
-            expected: T::SCHEMA_ID,
-            found,
-        });
+        return Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found });
     }
     Ok(T::decode(datum)?)
 }

@@ -13,8 +13,10 @@
 //! ```
 
 pub mod codec;
+pub mod compat;
 pub mod events;
 pub mod frame;
+pub mod model;
 
 use codec::DecodeError;
 

@@ -2,9 +2,7 @@
 
 mod common;
 
-use apache_avro::{
-    Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter,
-};
+use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -23,27 +21,16 @@ fn each(mut test: impl FnMut(&Builtin, &Schema, BoxedStrategy<Value>)) {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config {
-        failure_persistence: None,
-        ..Config::with_cases(cases)
-    })
+    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) })
 }
 
 fn write(schema: &Schema, value: &Value) -> Vec<u8> {
-    GenericDatumWriter::builder(schema)
-        .build()
-        .unwrap()
-        .write_value_to_vec(value.clone())
-        .unwrap()
+    GenericDatumWriter::builder(schema).build().unwrap().write_value_to_vec(value.clone()).unwrap()
 }
 
 fn read(schema: &Schema, datum: &[u8]) -> Value {
     let mut rest = datum;
-    let value = GenericDatumReader::builder(schema)
-        .build()
-        .unwrap()
-        .read_value(&mut rest)
-        .unwrap();
+    let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut rest).unwrap();
     assert!(rest.is_empty(), "{} bytes left", rest.len());
     value
 }
@@ -67,8 +54,7 @@ fn every_type_agrees_with_apache_avro() {
             .run(&values, |value| {
                 let theirs = write(schema, &value);
                 let mut ours = Vec::new();
-                (b.recode)(&theirs, &mut ours)
-                    .map_err(|e| TestCaseError::fail(format!("{}: {e}", b.name)))?;
+                (b.recode)(&theirs, &mut ours).map_err(|e| TestCaseError::fail(format!("{}: {e}", b.name)))?;
                 prop_assert_eq!(read(schema, &ours), value);
                 Ok(())
             })
@@ -100,13 +86,7 @@ fn prefixes_and_trailing_bytes_are_refused() {
 #[test]
 fn mutations_never_panic_and_accepted_ones_are_stable() {
     each(|b, schema, values| {
-        let mutated = (
-            values,
-            any::<prop::sample::Index>(),
-            any::<u8>(),
-            any::<prop::sample::Index>(),
-            any::<u8>(),
-        );
+        let mutated = (values, any::<prop::sample::Index>(), any::<u8>(), any::<prop::sample::Index>(), any::<u8>());
         runner(64)
             .run(&mutated, |(value, at, byte, at2, byte2)| {
                 let mut datum = write(schema, &value);

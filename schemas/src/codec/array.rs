@@ -22,9 +22,7 @@ enum Form<'a, T> {
 impl<'a, T> Array<'a, T> {
     /// An array of borrowed items, to be encoded.
     pub const fn from_slice(items: &'a [T]) -> Self {
-        Self {
-            form: Form::Items(items),
-        }
+        Self { form: Form::Items(items) }
     }
 
     /// Number of items.
@@ -46,11 +44,7 @@ impl<'a, T: Datum<'a>> Array<'a, T> {
     #[inline]
     pub fn iter(&self) -> ArrayIter<'a, T> {
         ArrayIter(match self.form {
-            Form::Encoded { blocks, len } => Walk::Encoded {
-                reader: Reader::checked(blocks),
-                in_block: 0,
-                left: len,
-            },
+            Form::Encoded { blocks, len } => Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len },
             Form::Items(items) => Walk::Items(items.iter()),
         })
     }
@@ -116,9 +110,7 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
         let start = reader.rest();
         let len = skip_blocks(reader, T::skip)?;
         let blocks = &start[..start.len() - reader.rest().len()];
-        Ok(Self {
-            form: Form::Encoded { blocks, len },
-        })
+        Ok(Self { form: Form::Encoded { blocks, len } })
     }
 
     #[inline]
@@ -158,11 +150,7 @@ pub struct ArrayIter<'a, T>(Walk<'a, T>);
 
 #[derive(Clone)]
 enum Walk<'a, T> {
-    Encoded {
-        reader: Reader<'a>,
-        in_block: usize,
-        left: usize,
-    },
+    Encoded { reader: Reader<'a>, in_block: usize, left: usize },
     Items(std::slice::Iter<'a, T>),
 }
 
@@ -174,11 +162,7 @@ impl<'a, T: Datum<'a>> Iterator for ArrayIter<'a, T> {
         match &mut self.0 {
             Walk::Items(items) => items.next().copied(),
             Walk::Encoded { left: 0, .. } => None,
-            Walk::Encoded {
-                reader,
-                in_block,
-                left,
-            } => {
+            Walk::Encoded { reader, in_block, left } => {
                 // These bytes were read once without error, so neither `?` below can end the walk early.
                 if *in_block == 0 {
                     *in_block = reader.read_block().ok()?.items;

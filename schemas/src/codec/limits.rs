@@ -15,17 +15,7 @@ pub struct Limits {
 
 impl Limits {
     /// Events from topics: 64 KiB holds the largest event of the catalogue more than a hundred times over.
-    pub const EVENT: Self = Self {
-        message_bytes: 64 << 10,
-        string_bytes: 4 << 10,
-        map_entries: 64,
-        depth: 16,
-    };
+    pub const EVENT: Self = Self { message_bytes: 64 << 10, string_bytes: 4 << 10, map_entries: 64, depth: 16 };
     /// Records of commit topics: Kafka's default limit of a message.
-    pub const COMMIT: Self = Self {
-        message_bytes: 1 << 20,
-        string_bytes: 4 << 10,
-        map_entries: 64,
-        depth: 16,
-    };
+    pub const COMMIT: Self = Self { message_bytes: 1 << 20, string_bytes: 4 << 10, map_entries: 64, depth: 16 };
 }

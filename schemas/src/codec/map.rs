@@ -1,9 +1,6 @@
 //! Maps without allocation: the bytes of a checked message, or pairs that somebody else owns.
 
-use super::{
-    Datum, DecodeError, DecodeErrorKind as Kind, EncodeError, Limits, Reader, primitive::within,
-    write_long,
-};
+use super::{Datum, DecodeError, DecodeErrorKind as Kind, EncodeError, Limits, Reader, primitive::within, write_long};
 use std::fmt;
 
 /// An Avro map from text to `V`, small by its limit, so look-ups walk. Where a key repeats, the last one counts.
@@ -28,9 +25,7 @@ enum Form<'a, V> {
 impl<'a, V> Map<'a, V> {
     /// A map of borrowed pairs, to be encoded in their order.
     pub const fn from_pairs(pairs: &'a [(&'a str, V)]) -> Self {
-        Self {
-            form: Form::Pairs(pairs),
-        }
+        Self { form: Form::Pairs(pairs) }
     }
 
     /// Number of entries.
@@ -52,29 +47,20 @@ impl<'a, V: Datum<'a>> Map<'a, V> {
     #[inline]
     pub fn iter(&self) -> MapIter<'a, V> {
         MapIter(match self.form {
-            Form::Encoded { blocks, len } => Walk::Encoded {
-                reader: Reader::checked(blocks),
-                in_block: 0,
-                left: len,
-            },
+            Form::Encoded { blocks, len } => Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len },
             Form::Pairs(pairs) => Walk::Pairs(pairs.iter()),
         })
     }
 
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<V> {
-        self.iter()
-            .filter(|(k, _)| *k == key)
-            .last()
-            .map(|(_, v)| v)
+        self.iter().filter(|(k, _)| *k == key).last().map(|(_, v)| v)
     }
 }
 
 impl<V> Default for Map<'_, V> {
     fn default() -> Self {
-        Self {
-            form: Form::Pairs(&[]),
-        }
+        Self { form: Form::Pairs(&[]) }
     }
 }
 
@@ -130,9 +116,7 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
         let start = reader.rest();
         let len = skip_blocks::<V>(reader)?;
         let blocks = &start[..start.len() - reader.rest().len()];
-        Ok(Self {
-            form: Form::Encoded { blocks, len },
-        })
+        Ok(Self { form: Form::Encoded { blocks, len } })
     }
 
     #[inline]
@@ -142,8 +126,7 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
 
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         within("entries in a map", self.len(), limits.map_entries)?;
-        self.iter()
-            .try_for_each(|(key, value)| key.check(limits).and_then(|()| value.check(limits)))
+        self.iter().try_for_each(|(key, value)| key.check(limits).and_then(|()| value.check(limits)))
     }
 }
 
@@ -176,11 +159,7 @@ pub struct MapIter<'a, V>(Walk<'a, V>);
 
 #[derive(Clone)]
 enum Walk<'a, V> {
-    Encoded {
-        reader: Reader<'a>,
-        in_block: usize,
-        left: usize,
-    },
+    Encoded { reader: Reader<'a>, in_block: usize, left: usize },
     Pairs(std::slice::Iter<'a, (&'a str, V)>),
 }
 
@@ -192,11 +171,7 @@ impl<'a, V: Datum<'a>> Iterator for MapIter<'a, V> {
         match &mut self.0 {
             Walk::Pairs(pairs) => pairs.next().copied(),
             Walk::Encoded { left: 0, .. } => None,
-            Walk::Encoded {
-                reader,
-                in_block,
-                left,
-            } => {
+            Walk::Encoded { reader, in_block, left } => {
                 // These bytes were read once without error, so no `?` below can end the walk early.
                 if *in_block == 0 {
                     *in_block = reader.read_block().ok()?.items;

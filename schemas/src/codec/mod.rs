@@ -75,10 +75,7 @@ pub trait Decode<'a>: Sized {
 /// # Errors
 /// As [`Decode::decode`].
 #[inline]
-pub fn decode_exact<'a, T: Datum<'a>>(
-    datum: &'a [u8],
-    limits: &'static Limits,
-) -> Result<T, DecodeError> {
+pub fn decode_exact<'a, T: Datum<'a>>(datum: &'a [u8], limits: &'static Limits) -> Result<T, DecodeError> {
     let mut reader = Reader::new(datum, limits)?;
     let value = T::read(&mut reader)?;
     reader.finish()?;

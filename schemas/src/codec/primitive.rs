@@ -44,23 +44,14 @@ macro_rules! scalar {
     };
 }
 
-scalar!(i64, |value, out| write_long(out, value), |reader| reader
-    .read_long());
-scalar!(
-    i32,
-    |value, out| write_long(out, i64::from(value)),
-    |reader| reader.read_int()
-);
-scalar!(
-    f32,
-    |value, out| out.extend_from_slice(&value.to_le_bytes()),
-    |reader| reader.take_array().map(f32::from_le_bytes)
-);
-scalar!(
-    f64,
-    |value, out| out.extend_from_slice(&value.to_le_bytes()),
-    |reader| reader.take_array().map(f64::from_le_bytes)
-);
+scalar!(i64, |value, out| write_long(out, value), |reader| reader.read_long());
+scalar!(i32, |value, out| write_long(out, i64::from(value)), |reader| reader.read_int());
+scalar!(f32, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| reader
+    .take_array()
+    .map(f32::from_le_bytes));
+scalar!(f64, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| reader
+    .take_array()
+    .map(f64::from_le_bytes));
 scalar!(bool, |value, out| out.push(u8::from(value)), |reader| {
     let before = *reader;
     match reader.take_array()? {
@@ -122,19 +113,11 @@ impl<'a, T: Datum<'a>> Datum<'a> for Option<T> {
     }
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(if reader.read_branch(2)? == 0 {
-            None
-        } else {
-            Some(T::read(reader)?)
-        })
+        Ok(if reader.read_branch(2)? == 0 { None } else { Some(T::read(reader)?) })
     }
     #[inline]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        if reader.read_branch(2)? == 0 {
-            Ok(())
-        } else {
-            T::skip(reader)
-        }
+        if reader.read_branch(2)? == 0 { Ok(()) } else { T::skip(reader) }
     }
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         self.as_ref().map_or(Ok(()), |value| value.check(limits))
@@ -159,11 +142,7 @@ pub fn write_null_last<'a, T: Datum<'a>>(value: &Option<T>, out: &mut Vec<u8>) {
 /// As [`Datum::read`].
 #[inline]
 pub fn read_null_last<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<Option<T>, DecodeError> {
-    Ok(if reader.read_branch(2)? == 1 {
-        None
-    } else {
-        Some(T::read(reader)?)
-    })
+    Ok(if reader.read_branch(2)? == 1 { None } else { Some(T::read(reader)?) })
 }
 
 /// Passes over `[T, "null"]`.
@@ -172,22 +151,9 @@ pub fn read_null_last<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<Optio
 /// As [`Datum::skip`].
 #[inline]
 pub fn skip_null_last<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-    if reader.read_branch(2)? == 1 {
-        Ok(())
-    } else {
-        T::skip(reader)
-    }
+    if reader.read_branch(2)? == 1 { Ok(()) } else { T::skip(reader) }
 }
 
 pub(super) fn within(what: &'static str, found: usize, limit: usize) -> Result<(), EncodeError> {
-    if found <= limit {
-        Ok(())
-    } else {
-        Err(EncodeError {
-            field: "value",
-            what,
-            found,
-            limit,
-        })
-    }
+    if found <= limit { Ok(()) } else { Err(EncodeError { field: "value", what, found, limit }) }
 }

@@ -18,26 +18,15 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn new(datum: &'a [u8], limits: &'static Limits) -> Result<Self, DecodeError> {
         if datum.len() > limits.message_bytes {
-            return Err(DecodeError {
-                kind: Kind::MessageLimit,
-                byte: limits.message_bytes,
-            });
+            return Err(DecodeError { kind: Kind::MessageLimit, byte: limits.message_bytes });
         }
-        Ok(Self {
-            rest: datum,
-            len: datum.len(),
-            limits,
-        })
+        Ok(Self { rest: datum, len: datum.len(), limits })
     }
 
     /// Over a part that was checked before, so that the size of the whole does not matter.
     #[inline]
     pub(super) fn checked(part: &'a [u8]) -> Self {
-        Self {
-            rest: part,
-            len: part.len(),
-            limits: &Limits::COMMIT,
-        }
+        Self { rest: part, len: part.len(), limits: &Limits::COMMIT }
     }
 
     /// Offset of the next byte.
@@ -64,19 +53,12 @@ impl<'a> Reader<'a> {
     /// Bytes are left.
     #[inline]
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.error(Kind::TrailingBytes))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
     }
 
     #[cold]
     pub(super) fn error(&self, kind: Kind) -> DecodeError {
-        DecodeError {
-            kind,
-            byte: self.byte(),
-        }
+        DecodeError { kind, byte: self.byte() }
     }
 
     #[cold]
@@ -112,11 +94,7 @@ impl<'a> Reader<'a> {
                 return Ok(zigzag(value));
             }
         }
-        Err(self.error(if self.rest.len() >= 10 {
-            Kind::Varint
-        } else {
-            Kind::Truncated
-        }))
+        Err(self.error(if self.rest.len() >= 10 { Kind::Varint } else { Kind::Truncated }))
     }
 
     /// An int: as a long, within 32 bits.
@@ -243,11 +221,7 @@ impl<'a> Reader<'a> {
         let mut end = None;
         if count < 0 {
             let size = self.read_length()?;
-            end = Some(
-                self.byte()
-                    .checked_add(size)
-                    .ok_or_else(|| self.error_at(Kind::BlockSize, byte))?,
-            );
+            end = Some(self.byte().checked_add(size).ok_or_else(|| self.error_at(Kind::BlockSize, byte))?);
         }
         match usize::try_from(count.unsigned_abs()) {
             Ok(items) if items <= self.rest.len() => Ok(Block { items, end }),

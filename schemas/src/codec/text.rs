@@ -9,9 +9,5 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, usize> {
 /// Whether the bytes are text, or the offset of the first bad byte.
 #[inline]
 pub(super) fn check(bytes: &[u8]) -> Result<(), usize> {
-    if bytes.is_ascii() {
-        Ok(())
-    } else {
-        decode(bytes).map(|_| ())
-    }
+    if bytes.is_ascii() { Ok(()) } else { decode(bytes).map(|_| ()) }
 }

@@ -17,42 +17,30 @@ pub fn value(schema: &Schema, names: &HashMap<String, Schema>) -> BoxedStrategy<
         Schema::String => text().prop_map(Value::String).boxed(),
         Schema::Enum(e) => {
             let symbols = e.symbols.clone();
-            (0..symbols.len())
-                .prop_map(move |i| Value::Enum(i as u32, symbols[i].clone()))
-                .boxed()
+            (0..symbols.len()).prop_map(move |i| Value::Enum(i as u32, symbols[i].clone())).boxed()
         }
-        Schema::Array(a) => vec(value(&a.items, names), 0..5)
-            .prop_map(Value::Array)
-            .boxed(),
-        Schema::Map(m) => proptest::collection::hash_map(text(), value(&m.types, names), 0..5)
-            .prop_map(Value::Map)
-            .boxed(),
+        Schema::Array(a) => vec(value(&a.items, names), 0..5).prop_map(Value::Array).boxed(),
+        Schema::Map(m) => {
+            proptest::collection::hash_map(text(), value(&m.types, names), 0..5).prop_map(Value::Map).boxed()
+        }
         Schema::Union(u) => {
             let branches: Vec<_> = u.variants().iter().map(|v| value(v, names)).collect();
             (0..branches.len())
-                .prop_flat_map(move |i| {
-                    branches[i]
-                        .clone()
-                        .prop_map(move |v| Value::Union(i as u32, Box::new(v)))
-                })
+                .prop_flat_map(move |i| branches[i].clone().prop_map(move |v| Value::Union(i as u32, Box::new(v))))
                 .boxed()
         }
-        Schema::Record(r) => {
-            r.fields
-                .iter()
-                .fold(Just(Value::Record(vec![])).boxed(), |so_far, field| {
-                    let name = field.name.clone();
-                    (so_far, value(&field.schema, names))
-                        .prop_map(move |(record, v)| match record {
-                            Value::Record(mut fields) => {
-                                fields.push((name.clone(), v));
-                                Value::Record(fields)
-                            }
-                            other => other,
-                        })
-                        .boxed()
+        Schema::Record(r) => r.fields.iter().fold(Just(Value::Record(vec![])).boxed(), |so_far, field| {
+            let name = field.name.clone();
+            (so_far, value(&field.schema, names))
+                .prop_map(move |(record, v)| match record {
+                    Value::Record(mut fields) => {
+                        fields.push((name.clone(), v));
+                        Value::Record(fields)
+                    }
+                    other => other,
                 })
-        }
+                .boxed()
+        }),
         Schema::Ref { name } => value(&names[&name.to_string()], names),
         other => panic!("values of {other:?} are not drawn yet: add them here"),
     }
