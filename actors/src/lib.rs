@@ -2,7 +2,10 @@
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
 pub mod ads;
+pub mod billing;
+pub mod catalogue;
 pub mod draw;
+pub mod event_key;
 pub mod fraud;
 pub mod ids;
 pub mod input;

@@ -1,0 +1,368 @@
+//! The ledger: double entry, exact to the micro. What goes in and out, and the rules: README beside this file.
+
+mod period;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use runtime::outcome::{Failure, Handled, Reason};
+use runtime::service::{Effects, Event, Service};
+use runtime::topology::{Class, Order, ServiceSpec};
+use schemas::codec::Map;
+use schemas::events::{BillingEvent, FraudVerdict, ImpressionEvent, PricingModel, TransferKind, Verdict};
+use smol_str::SmolStr;
+
+use crate::event_key::{EventKey, event_key};
+use crate::money::{Micros, PLAUSIBLE_CPM_MAX};
+use crate::topics::{BILLING_EVENTS, FRAUD_VERDICTS, IMPRESSIONS};
+
+pub use state::{Account, AccountKey, Advertiser, Balance, Charge, Currency, EarlyVerdict, State};
+
+/// `reason_code` of a reversal for invalid traffic.
+pub const REASON_INVALID_TRAFFIC: i32 = 1;
+/// Longest id of a campaign or advertiser, bytes: they become parts of account names.
+const ID_BYTES_MAX: usize = 256;
+/// Rows past their horizon that one impression takes away: more than it adds, so that backlogs shrink.
+const PRUNED_AN_IMPRESSION: usize = 2;
+
+/// Parameters of the ledger.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long after an impression's event time a verdict still reverses its charge, ms.
+    pub reversal_horizon_ms: i64,
+    /// Highest price of one impression that is believed.
+    pub price_max: Micros,
+    /// Currency of impressions that name none.
+    pub default_currency: Currency,
+    /// Currencies that have a ledger; others are set aside, never guessed.
+    pub currencies: Vec<Currency>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            reversal_horizon_ms: 24 * 60 * 60 * 1_000,
+            price_max: PLAUSIBLE_CPM_MAX.per_impression_floor(),
+            default_currency: *b"USD",
+            currencies: vec![*b"USD"],
+        }
+    }
+}
+
+/// The service.
+#[derive(Clone, Debug, Default)]
+pub struct Billing {
+    config: Config,
+}
+
+impl Billing {
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+}
+
+impl Service for Billing {
+    type State = State;
+
+    fn spec() -> ServiceSpec {
+        ServiceSpec {
+            name: "billing",
+            inputs: vec![&IMPRESSIONS, &FRAUD_VERDICTS],
+            outputs: vec![&BILLING_EVENTS],
+            order: Order::Strict,
+            class: Class::Money,
+        }
+    }
+
+    fn handle(&mut self, state: &mut State, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
+        if event.topic == &IMPRESSIONS {
+            self.impression(state, &event.decode()?, effects)
+        } else {
+            self.verdict(state, &event.decode()?, effects)
+        }
+    }
+
+    /// Each currency: debits equal credits. Each campaign: never more given back than charged.
+    fn invariant(&self, state: &State) -> Result<u64, &'static str> {
+        let mut net: Vec<(Currency, i128)> = Vec::new();
+        for ((currency, account, _), balance) in state.balances.unordered() {
+            let difference = i128::from(balance.debits.0) - i128::from(balance.credits.0);
+            if *account == Account::CampaignReceivable as u8 && difference < 0 {
+                return Err("receivable_not_negative");
+            }
+            match net.iter_mut().find(|(known, _)| known == currency) {
+                Some((_, sum)) => *sum += difference,
+                None => net.push((*currency, difference)),
+            }
+        }
+        if net.iter().any(|(_, sum)| *sum != 0) {
+            return Err("ledger_balanced");
+        }
+        Ok(state.balances.len() as u64)
+    }
+}
+
+impl Billing {
+    /// Charges an impression once; with a verdict that came before it, takes the charge back at once.
+    fn impression(
+        &self,
+        state: &mut State,
+        event: &ImpressionEvent<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Handled, Failure> {
+        let charge = self.assess(event)?;
+        let oldest_ms = self.oldest_ms(state);
+        if charge.timestamp_ms < oldest_ms {
+            return Err(Failure::Expired(Reason::new(
+                "EXPIRED",
+                format!(
+                    "impression is {} ms older than the reversal horizon: whether it was charged is no longer known",
+                    oldest_ms - charge.timestamp_ms
+                ),
+            )));
+        }
+        let key = event_key(event.event_id);
+        if let Some(known) = state.charges.get(&key).filter(|row| row.timestamp_ms >= oldest_ms) {
+            return repetition(known, &charge);
+        }
+        advance(state, charge.timestamp_ms.min(effects.now_ms()));
+        self.prune(state);
+        remember_advertiser(state, event);
+        state.charges.insert(key, charge.clone());
+        if charge.billable {
+            let context = ["auction_id", "bid_id", "exchange"].map(|name| (name, event.metadata.get(name)));
+            let context: Vec<(&str, &str)> = context.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
+            self.post(state, effects, &charge, &Transfer::charge(event.event_id, &context))?;
+        }
+        if let Some(early) = state.early_verdicts.remove(&key) {
+            self.take_back(state, effects, event.event_id, key, &early.ruleset)?;
+        }
+        Ok(Handled::Done)
+    }
+
+    /// Takes the charge of an invalid impression back, once; waits for the impression if it has not come.
+    fn verdict(
+        &self,
+        state: &mut State,
+        event: &FraudVerdict<'_>,
+        effects: &mut Effects<'_>,
+    ) -> Result<Handled, Failure> {
+        // Suspects are shown and billed; clicks cost nothing of their own.
+        if event.verdict != Verdict::Givt || event.target_topic != IMPRESSIONS.name {
+            return Ok(Handled::Done);
+        }
+        let key = event_key(event.target_event_id);
+        let oldest_ms = self.oldest_ms(state);
+        let known = state.charges.get(&key).filter(|row| row.timestamp_ms >= oldest_ms);
+        match known.map(|row| row.invalid) {
+            Some(true) => return Ok(Handled::Duplicate),
+            Some(false) => {
+                self.take_back(state, effects, event.target_event_id, key, &SmolStr::new(event.ruleset_version))?;
+            }
+            None if event.timestamp < oldest_ms => {
+                return Err(Failure::Permanent(Reason::new(
+                    "REFERENCE_MISSING",
+                    "verdict on an impression beyond the reversal horizon: it needs a credit note by hand",
+                )));
+            }
+            None if state.early_verdicts.contains(&key) => return Ok(Handled::Duplicate),
+            None => {
+                let ruleset = SmolStr::new(event.ruleset_version);
+                state.early_verdicts.insert(key, EarlyVerdict { ruleset, timestamp_ms: event.timestamp });
+            }
+        }
+        Ok(Handled::Done)
+    }
+
+    /// What an impression costs.
+    fn assess(&self, event: &ImpressionEvent<'_>) -> Result<Charge, Failure> {
+        let amount = Micros(event.win_price_micros);
+        if amount < Micros::ZERO || amount > self.config.price_max {
+            let max = self.config.price_max;
+            return Err(refuse(
+                "win_price_micros",
+                format!("price of one impression is {amount}, not within 0 and {max}"),
+            ));
+        }
+        for (field, id) in [("event_id", event.event_id), ("campaign_id", event.campaign_id)] {
+            if id.is_empty() || id.len() > ID_BYTES_MAX {
+                return Err(refuse(field, format!("{} bytes, not within 1 and {ID_BYTES_MAX}", id.len())));
+            }
+        }
+        if !(0..=period::TIMESTAMP_MAX_MS).contains(&event.timestamp) {
+            let message = format!("event time {} ms is not within 1970 and 9999", event.timestamp);
+            return Err(Failure::Permanent(Reason {
+                code: "TIMESTAMP_RANGE",
+                message: message.into(),
+                field: Some("timestamp"),
+            }));
+        }
+        let test = matches!(event.metadata.get("test"), Some("1" | "true"));
+        Ok(Charge {
+            campaign: SmolStr::new(event.campaign_id),
+            amount,
+            currency: self.currency(event.metadata.get("currency"))?,
+            // A price of "AUDIT" is a quality scan of the exchange, no sale.
+            billable: amount > Micros::ZERO && !test && event.metadata.get("price_raw") != Some("AUDIT"),
+            invalid: false,
+            timestamp_ms: event.timestamp,
+        })
+    }
+
+    fn currency(&self, code: Option<&str>) -> Result<Currency, Failure> {
+        let Some(code) = code else { return Ok(self.config.default_currency) };
+        let known = self.config.currencies.iter().find(|known| known.as_slice() == code.as_bytes());
+        known.copied().ok_or_else(|| refuse("metadata.currency", "no ledger is kept in this currency"))
+    }
+
+    /// Reverses a charge that stands; marks one that was none.
+    fn take_back(
+        &self,
+        state: &mut State,
+        effects: &mut Effects<'_>,
+        source_event_id: &str,
+        key: EventKey,
+        ruleset: &str,
+    ) -> Result<(), Failure> {
+        let Some(charge) = state.charges.get(&key).cloned() else { return Ok(()) };
+        state.charges.insert(key, Charge { invalid: true, ..charge.clone() });
+        if charge.billable {
+            self.post(state, effects, &charge, &Transfer::reversal(source_event_id, &[("ruleset_version", ruleset)]))?;
+        }
+        Ok(())
+    }
+
+    /// Writes one transfer: both accounts, and the event that says so.
+    fn post(
+        &self,
+        state: &mut State,
+        effects: &mut Effects<'_>,
+        charge: &Charge,
+        transfer: &Transfer<'_>,
+    ) -> Result<(), Failure> {
+        let nothing = || Balance { debits: Micros::ZERO, credits: Micros::ZERO };
+        let debit = transfer.debit.key(charge.currency, &charge.campaign);
+        let debited = state.balances.update(&debit, nothing, |row| add(&mut row.debits, charge.amount));
+        let credit = transfer.credit.key(charge.currency, &charge.campaign);
+        let credited = state.balances.update(&credit, nothing, |row| add(&mut row.credits, charge.amount));
+        if !(debited && credited) {
+            return Err(Failure::semantic("an account would pass the range of 64-bit micros"));
+        }
+        let advertiser = state.advertisers.get(&charge.campaign).map_or("", |row| row.advertiser_id.as_str());
+        let event = BillingEvent {
+            transfer_id: &transfer.id,
+            timestamp: charge.timestamp_ms,
+            kind: transfer.kind,
+            model: PricingModel::Cpm,
+            source_event_id: transfer.source_event_id,
+            campaign_id: &charge.campaign,
+            advertiser_id: advertiser,
+            debit_account: &transfer.debit.name(&charge.campaign),
+            credit_account: &transfer.credit.name(&charge.campaign),
+            amount_micros: charge.amount.0,
+            currency: std::str::from_utf8(&charge.currency).unwrap_or_default(),
+            reverses: transfer.reverses.as_deref(),
+            reason_code: transfer.reason_code,
+            period: &period::month(charge.timestamp_ms),
+            metadata: Map::from_pairs(transfer.context),
+        };
+        effects.emit(&BILLING_EVENTS, &charge.campaign, charge.timestamp_ms, &event);
+        Ok(())
+    }
+
+    /// Event time before which nothing is known any more, ms.
+    fn oldest_ms(&self, state: &State) -> i64 {
+        state.watermark.get(&()).map_or(i64::MIN, |at| at - self.config.reversal_horizon_ms)
+    }
+
+    /// Rows past the horizon count as gone whether they were taken away yet or not, so when that happens is of no
+    /// consequence.
+    fn prune(&self, state: &mut State) {
+        let before_ms = self.oldest_ms(state).saturating_sub(1);
+        for _ in 0..PRUNED_AN_IMPRESSION {
+            let charge = state.charges.pop_due(before_ms).is_some();
+            let verdict = state.early_verdicts.pop_due(before_ms).is_some();
+            if !(charge || verdict) {
+                break;
+            }
+        }
+    }
+}
+
+/// A transfer before it has an amount.
+struct Transfer<'a> {
+    id: String,
+    kind: TransferKind,
+    debit: Account,
+    credit: Account,
+    source_event_id: &'a str,
+    reverses: Option<String>,
+    reason_code: i32,
+    context: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Transfer<'a> {
+    fn charge(source_event_id: &'a str, context: &'a [(&'a str, &'a str)]) -> Self {
+        Self {
+            id: format!("chg-{source_event_id}"),
+            kind: TransferKind::Charge,
+            debit: Account::CampaignReceivable,
+            credit: Account::ExchangePayable,
+            source_event_id,
+            reverses: None,
+            reason_code: 0,
+            context,
+        }
+    }
+
+    /// The advertiser owes it no longer; the platform bears it until the exchange refunds.
+    fn reversal(source_event_id: &'a str, context: &'a [(&'a str, &'a str)]) -> Self {
+        Self {
+            id: format!("rev-{source_event_id}"),
+            kind: TransferKind::Reversal,
+            debit: Account::IvtCredit,
+            credit: Account::CampaignReceivable,
+            source_event_id,
+            reverses: Some(format!("chg-{source_event_id}")),
+            reason_code: REASON_INVALID_TRAFFIC,
+            context,
+        }
+    }
+}
+
+/// The same impression once more, or another one under its id.
+fn repetition(known: &Charge, again: &Charge) -> Result<Handled, Failure> {
+    if (known.amount, &known.campaign, known.currency) == (again.amount, &again.campaign, again.currency) {
+        return Ok(Handled::Duplicate);
+    }
+    let message = format!(
+        "impression was charged {} to campaign {} and comes again with {} for campaign {}",
+        known.amount, known.campaign, again.amount, again.campaign
+    );
+    Err(Failure::Permanent(Reason { code: "ID_CONFLICT", message: message.into(), field: Some("event_id") }))
+}
+
+fn advance(state: &mut State, to_ms: i64) {
+    if state.watermark.get(&()).is_none_or(|at| *at < to_ms) {
+        state.watermark.insert((), to_ms);
+    }
+}
+
+fn remember_advertiser(state: &mut State, event: &ImpressionEvent<'_>) {
+    let Some(id) = event.metadata.get("advertiser_id").filter(|id| id.len() <= ID_BYTES_MAX) else { return };
+    let campaign = SmolStr::new(event.campaign_id);
+    if state.advertisers.get(&campaign).is_none_or(|known| known.advertiser_id != id) {
+        state.advertisers.insert(campaign, Advertiser { advertiser_id: SmolStr::new(id) });
+    }
+}
+
+#[must_use]
+fn add(side: &mut Micros, amount: Micros) -> bool {
+    let sum = side.checked_add(amount);
+    *side = sum.unwrap_or(*side);
+    sum.is_some()
+}
+
+fn refuse(field: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    Failure::Permanent(Reason { code: "SEMANTIC_VIOLATION", message: message.into(), field: Some(field) })
+}
