@@ -1,19 +1,26 @@
 //! All services of the platform, with their parameters: what the binary, the simulation and the benches compose from.
 
-use runtime::service::ServiceDef;
+use runtime::service::{Service, ServiceDef};
 
-use crate::billing::{self, Billing};
+use crate::ads::{Ads, AdsConfig};
+use crate::billing::{Billing, BillingConfig};
 
 /// Parameters of every service; the defaults are those of production.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    pub billing: billing::Config,
+    pub ads: AdsConfig,
+    pub billing: BillingConfig,
 }
 
 /// The services, in the order in which an event passes them.
 pub fn services(config: &Config) -> Vec<ServiceDef> {
-    let billing = config.billing.clone();
-    vec![ServiceDef::new(move || Billing::new(billing.clone()))]
+    vec![define(&config.ads, Ads::new), define(&config.billing, Billing::new)]
+}
+
+/// Each shard gets a service of its own, made from a copy of the parameters.
+fn define<C: Clone + Send + Sync + 'static, S: Service>(config: &C, make: fn(C) -> S) -> ServiceDef {
+    let config = config.clone();
+    ServiceDef::new(move || make(config.clone()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ pub mod ads;
 pub mod billing;
 pub mod catalogue;
 pub mod draw;
-pub mod event_key;
 pub mod fraud;
 pub mod ids;
 pub mod input;

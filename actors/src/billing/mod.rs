@@ -12,7 +12,8 @@ use schemas::codec::Map;
 use schemas::events::{BillingEvent, FraudVerdict, ImpressionEvent, PricingModel, TransferKind, Verdict};
 use smol_str::SmolStr;
 
-use crate::event_key::{EventKey, event_key};
+use crate::intake::{self, Id, violation};
+use crate::metadata::{self, is_test};
 use crate::money::{Micros, PLAUSIBLE_CPM_MAX};
 use crate::topics::{BILLING_EVENTS, FRAUD_VERDICTS, IMPRESSIONS};
 
@@ -27,7 +28,7 @@ const PRUNED_AN_IMPRESSION: usize = 2;
 
 /// Parameters of the ledger.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct BillingConfig {
     /// How long after an impression's event time a verdict still reverses its charge, ms.
     pub reversal_horizon_ms: i64,
     /// Highest price of one impression that is believed.
@@ -38,7 +39,7 @@ pub struct Config {
     pub currencies: Vec<Currency>,
 }
 
-impl Default for Config {
+impl Default for BillingConfig {
     fn default() -> Self {
         Self {
             reversal_horizon_ms: 24 * 60 * 60 * 1_000,
@@ -52,11 +53,11 @@ impl Default for Config {
 /// The service.
 #[derive(Clone, Debug, Default)]
 pub struct Billing {
-    config: Config,
+    config: BillingConfig,
 }
 
 impl Billing {
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: BillingConfig) -> Self {
         Self { config }
     }
 }
@@ -121,16 +122,17 @@ impl Billing {
                 ),
             )));
         }
-        let key = event_key(event.event_id);
+        let key = intake::id(event.event_id);
         if let Some(known) = state.charges.get(&key).filter(|row| row.timestamp_ms >= oldest_ms) {
             return repetition(known, &charge);
         }
-        advance(state, charge.timestamp_ms.min(effects.now_ms()));
+        intake::advance(&mut state.clocks, IMPRESSIONS.name, charge.timestamp_ms.min(effects.now_ms()));
         self.prune(state);
         remember_advertiser(state, event);
         state.charges.insert(key, charge.clone());
         if charge.billable {
-            let context = ["auction_id", "bid_id", "exchange"].map(|name| (name, event.metadata.get(name)));
+            let context =
+                [metadata::AUCTION_ID, metadata::BID_ID, "exchange"].map(|name| (name, event.metadata.get(name)));
             let context: Vec<(&str, &str)> = context.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
             self.post(state, effects, &charge, &Transfer::charge(event.event_id, &context))?;
         }
@@ -151,7 +153,7 @@ impl Billing {
         if event.verdict != Verdict::Givt || event.target_topic != IMPRESSIONS.name {
             return Ok(Handled::Done);
         }
-        let key = event_key(event.target_event_id);
+        let key = intake::id(event.target_event_id);
         let oldest_ms = self.oldest_ms(state);
         let known = state.charges.get(&key).filter(|row| row.timestamp_ms >= oldest_ms);
         match known.map(|row| row.invalid) {
@@ -179,14 +181,14 @@ impl Billing {
         let amount = Micros(event.win_price_micros);
         if amount < Micros::ZERO || amount > self.config.price_max {
             let max = self.config.price_max;
-            return Err(refuse(
+            return Err(violation(
                 "win_price_micros",
-                format!("price of one impression is {amount}, not within 0 and {max}"),
+                format!("of {amount} for one impression is not within 0 and {max}"),
             ));
         }
         for (field, id) in [("event_id", event.event_id), ("campaign_id", event.campaign_id)] {
             if id.is_empty() || id.len() > ID_BYTES_MAX {
-                return Err(refuse(field, format!("{} bytes, not within 1 and {ID_BYTES_MAX}", id.len())));
+                return Err(violation(field, format!("has {} bytes, not 1 to {ID_BYTES_MAX}", id.len())));
             }
         }
         if !(0..=period::TIMESTAMP_MAX_MS).contains(&event.timestamp) {
@@ -197,13 +199,11 @@ impl Billing {
                 field: Some("timestamp"),
             }));
         }
-        let test = matches!(event.metadata.get("test"), Some("1" | "true"));
         Ok(Charge {
             campaign: SmolStr::new(event.campaign_id),
             amount,
             currency: self.currency(event.metadata.get("currency"))?,
-            // A price of "AUDIT" is a quality scan of the exchange, no sale.
-            billable: amount > Micros::ZERO && !test && event.metadata.get("price_raw") != Some("AUDIT"),
+            billable: amount > Micros::ZERO && !is_test(&event.metadata),
             invalid: false,
             timestamp_ms: event.timestamp,
         })
@@ -212,7 +212,7 @@ impl Billing {
     fn currency(&self, code: Option<&str>) -> Result<Currency, Failure> {
         let Some(code) = code else { return Ok(self.config.default_currency) };
         let known = self.config.currencies.iter().find(|known| known.as_slice() == code.as_bytes());
-        known.copied().ok_or_else(|| refuse("metadata.currency", "no ledger is kept in this currency"))
+        known.copied().ok_or_else(|| violation("metadata.currency", "names a currency without a ledger"))
     }
 
     /// Reverses a charge that stands; marks one that was none.
@@ -221,7 +221,7 @@ impl Billing {
         state: &mut State,
         effects: &mut Effects<'_>,
         source_event_id: &str,
-        key: EventKey,
+        key: Id,
         ruleset: &str,
     ) -> Result<(), Failure> {
         let Some(charge) = state.charges.get(&key).cloned() else { return Ok(()) };
@@ -272,7 +272,7 @@ impl Billing {
 
     /// Event time before which nothing is known any more, ms.
     fn oldest_ms(&self, state: &State) -> i64 {
-        state.watermark.get(&()).map_or(i64::MIN, |at| at - self.config.reversal_horizon_ms)
+        intake::clock_ms(&state.clocks, IMPRESSIONS.name).saturating_sub(self.config.reversal_horizon_ms)
     }
 
     /// Rows past the horizon count as gone whether they were taken away yet or not, so when that happens is of no
@@ -342,12 +342,6 @@ fn repetition(known: &Charge, again: &Charge) -> Result<Handled, Failure> {
     Err(Failure::Permanent(Reason { code: "ID_CONFLICT", message: message.into(), field: Some("event_id") }))
 }
 
-fn advance(state: &mut State, to_ms: i64) {
-    if state.watermark.get(&()).is_none_or(|at| *at < to_ms) {
-        state.watermark.insert((), to_ms);
-    }
-}
-
 fn remember_advertiser(state: &mut State, event: &ImpressionEvent<'_>) {
     let Some(id) = event.metadata.get("advertiser_id").filter(|id| id.len() <= ID_BYTES_MAX) else { return };
     let campaign = SmolStr::new(event.campaign_id);
@@ -361,8 +355,4 @@ fn add(side: &mut Micros, amount: Micros) -> bool {
     let sum = side.checked_add(amount);
     *side = sum.unwrap_or(*side);
     sum.is_some()
-}
-
-fn refuse(field: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
-    Failure::Permanent(Reason { code: "SEMANTIC_VIOLATION", message: message.into(), field: Some(field) })
 }

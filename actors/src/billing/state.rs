@@ -4,7 +4,7 @@ use runtime::state::Table;
 use runtime::{row, tables};
 use smol_str::SmolStr;
 
-use crate::event_key::EventKey;
+use crate::intake::{ClockTable, Id, clock_table};
 use crate::money::Micros;
 
 /// ISO 4217 code.
@@ -86,13 +86,13 @@ tables! {
         /// One row an account: two a currency, and one a campaign. For ever.
         pub balances: Table<AccountKey, Balance> = Table::new("balances"),
         /// One row an impression, for the reversal horizon.
-        pub charges: Table<EventKey, Charge> = Table::scheduled("charges", |row| Some(row.timestamp_ms)),
+        pub charges: Table<Id, Charge> = Table::scheduled("charges", |row| Some(row.timestamp_ms)),
         /// One row a verdict whose impression has not come, for the reversal horizon.
-        pub early_verdicts: Table<EventKey, EarlyVerdict> =
+        pub early_verdicts: Table<Id, EarlyVerdict> =
             Table::scheduled("early_verdicts", |row| Some(row.timestamp_ms)),
         /// Campaign to advertiser, as impressions say. For ever.
         pub advertisers: Table<SmolStr, Advertiser> = Table::new("advertisers"),
         /// Greatest event time of an impression, ms, never beyond processing time.
-        pub watermark: Table<(), i64> = Table::new("watermark"),
+        pub clocks: ClockTable = clock_table(),
     }
 }
