@@ -1,0 +1,129 @@
+//! What a service has done: the runtime's own counters, kept outside of what can crash.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use hdrhistogram::Histogram;
+
+/// Before, during and after a fault: latencies are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Before = 0,
+    InFault = 1,
+    After = 2,
+}
+
+/// Events by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub done: u64,
+    /// Absorbed: repetitions of ours and of the outside.
+    pub duplicates: u64,
+    pub dead_lettered: u64,
+}
+
+impl Tally {
+    pub fn total(&self) -> u64 {
+        self.done + self.duplicates + self.dead_lettered
+    }
+}
+
+/// Counters of one service over all its shards.
+pub struct ServiceStats {
+    pub done: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub dead_lettered: AtomicU64,
+    /// Attempts after the first.
+    pub retried: AtomicU64,
+    pub restarts: AtomicU64,
+    pub panics: AtomicU64,
+    pub commits: AtomicU64,
+    pub commit_bytes: AtomicU64,
+    pub published: AtomicU64,
+    pub invariant_checks: AtomicU64,
+    pub invariant_failures: AtomicU64,
+    /// Records readable and not settled, greatest value sampled.
+    pub lag_max: AtomicU64,
+    pub queue_bytes: AtomicI64,
+    pub queue_bytes_max: AtomicU64,
+    /// Record readable in the input -> settled, microseconds, by phase at settling.
+    latency_us: [Mutex<Histogram<u64>>; 3],
+    last_error: Mutex<String>,
+}
+
+/// Latencies above are counted as this: ten minutes.
+const LATENCY_MAX_US: u64 = 600_000_000;
+
+impl Default for ServiceStats {
+    fn default() -> Self {
+        let histogram =
+            || Mutex::new(Histogram::new_with_bounds(1, LATENCY_MAX_US, 2).expect("constant bounds are valid"));
+        Self {
+            done: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            commit_bytes: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            invariant_checks: AtomicU64::new(0),
+            invariant_failures: AtomicU64::new(0),
+            lag_max: AtomicU64::new(0),
+            queue_bytes: AtomicI64::new(0),
+            queue_bytes_max: AtomicU64::new(0),
+            latency_us: [histogram(), histogram(), histogram()],
+            last_error: Mutex::default(),
+        }
+    }
+}
+
+impl ServiceStats {
+    pub fn add(&self, tally: Tally) {
+        self.done.fetch_add(tally.done, Ordering::Relaxed);
+        self.duplicates.fetch_add(tally.duplicates, Ordering::Relaxed);
+        self.dead_lettered.fetch_add(tally.dead_lettered, Ordering::Relaxed);
+    }
+
+    pub fn tally(&self) -> Tally {
+        Tally {
+            done: self.done.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+        }
+    }
+
+    pub fn latency(&self, phase: Phase, us: u64, events: u64) {
+        let mut histogram = self.latency_us[phase as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        histogram.saturating_record_n(us.clamp(1, LATENCY_MAX_US), events);
+    }
+
+    /// Latency at a quantile over the given phases, microseconds; `None` where nothing was measured.
+    pub fn latency_us(&self, quantile: f64, phases: &[Phase]) -> Option<u64> {
+        let mut sum = Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 2).expect("constant bounds are valid");
+        for phase in phases {
+            let histogram =
+                self.latency_us[*phase as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            sum.add(&*histogram).expect("same bounds");
+        }
+        (!sum.is_empty()).then(|| sum.value_at_quantile(quantile))
+    }
+
+    pub fn sample_lag(&self, records: u64) {
+        self.lag_max.fetch_max(records, Ordering::Relaxed);
+    }
+
+    pub fn queued(&self, bytes: i64) {
+        let now = self.queue_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.queue_bytes_max.fetch_max(now.max(0) as u64, Ordering::Relaxed);
+    }
+
+    pub fn fail(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error;
+    }
+
+    pub fn last_error(&self) -> String {
+        self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
