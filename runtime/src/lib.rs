@@ -2,11 +2,22 @@
 //!
 //! `service` is what a domain author implements; `log` is the only durable thing; `commit` is the heart between them.
 
+pub mod commit;
+pub mod credit;
 pub mod env;
+pub mod envelope;
+pub mod fault;
 pub mod log;
+pub mod offsets;
 pub mod outcome;
+pub mod platform;
+pub mod producer;
 pub mod service;
+pub mod shard;
 pub mod state;
+pub mod stats;
+pub mod supervisor;
 pub mod testkit;
 pub mod topology;
 pub mod trace;
+pub mod view;

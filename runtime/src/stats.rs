@@ -103,8 +103,7 @@ impl ServiceStats {
     pub fn latency_us(&self, quantile: f64, phases: &[Phase]) -> Option<u64> {
         let mut sum = Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 2).expect("constant bounds are valid");
         for phase in phases {
-            let histogram =
-                self.latency_us[*phase as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let histogram = self.latency_us[*phase as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             sum.add(&*histogram).expect("same bounds");
         }
         (!sum.is_empty()).then(|| sum.value_at_quantile(quantile))

@@ -56,9 +56,13 @@ impl Marks {
                 Err(CommitError::OtherLineage { topic: topic.into(), found: from.lineage, known: mark.lineage })
             }
             Some(mark) if from.n <= mark.n => Ok(Taken::Repeated),
-            Some(mark) if from.n > mark.n + 1 => {
-                Err(CommitError::Gap { topic: topic.into(), partition, producer: producer(), found: from.n, mark: mark.n })
-            }
+            Some(mark) if from.n > mark.n + 1 => Err(CommitError::Gap {
+                topic: topic.into(),
+                partition,
+                producer: producer(),
+                found: from.n,
+                mark: mark.n,
+            }),
             // A topic that nobody trimmed starts with the first output.
             None if offset == 0 && from.n != 0 => {
                 Err(CommitError::Gap { topic: topic.into(), partition, producer: producer(), found: from.n, mark: -1 })

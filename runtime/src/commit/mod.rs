@@ -36,7 +36,9 @@ pub enum CommitError {
              it was trimmed by something else than this program"
     )]
     TrimmedWrongly { start: Offset },
-    #[error("{topic}: commit topic of the producer recreated or reset (lineage {found:016x}, known {known:016x}); reset its readers knowingly")]
+    #[error(
+        "{topic}: commit topic of the producer recreated or reset (lineage {found:016x}, known {known:016x}); reset its readers knowingly"
+    )]
     OtherLineage { topic: String, found: i64, known: i64 },
     #[error("{topic}-{partition}: output {found} of {producer} after {mark}: events are missing; the partition stops")]
     Gap { topic: String, partition: u32, producer: String, found: i64, mark: i64 },

@@ -117,6 +117,10 @@ impl Staging {
         pushed.map_err(|full| CommitError::TooLarge { bytes: full.record_bytes, limit_bytes: full.limit_bytes })
     }
 
+    pub fn has_outputs(&self) -> bool {
+        self.builders.values().any(|builder| !builder.is_empty())
+    }
+
     /// Inputs taken from `from` to `to`; joins the range before where it can.
     pub fn took(&mut self, topic: &'static str, partition: u32, from: Offset, to: Offset) {
         if let Some(last) = self.ranges.last_mut()
@@ -154,7 +158,11 @@ impl Staging {
         let delta: Vec<TableDelta<'_>> = spans
             .iter()
             .zip(&rows)
-            .map(|((table, version, _), rows)| TableDelta { table, version: (*version).into(), rows: Array::from_slice(rows) })
+            .map(|((table, version, _), rows)| TableDelta {
+                table,
+                version: (*version).into(),
+                rows: Array::from_slice(rows),
+            })
             .collect();
         let inputs: Vec<InputRange<'_>> = self
             .ranges
@@ -164,11 +172,23 @@ impl Staging {
         let outcomes: Vec<NotDone<'_>> = self
             .exceptions
             .iter()
-            .map(|e| NotDone { topic: e.topic, partition: e.partition as i32, offset: e.offset, kind: e.kind, code: e.code })
+            .map(|e| NotDone {
+                topic: e.topic,
+                partition: e.partition as i32,
+                offset: e.offset,
+                kind: e.kind,
+                code: e.code,
+            })
             .collect();
         let outputs: Vec<OutputBatch<'_>> = publications
             .iter()
-            .map(|p| OutputBatch { topic: &p.to.0, partition: p.to.1 as i32, first_n: p.first_n, count: p.count, batch: &p.batch })
+            .map(|p| OutputBatch {
+                topic: &p.to.0,
+                partition: p.to.1 as i32,
+                first_n: p.first_n,
+                count: p.count,
+                batch: &p.batch,
+            })
             .collect();
         out.clear();
         schemas::frame::encode(

@@ -1,0 +1,65 @@
+//! Feeds a shard: takes from its partitions only while the shard has credits, one input after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ractor::ActorRef;
+use tokio::sync::Notify;
+
+use super::{ShardContext, ShardError, ShardMessage};
+use crate::credit::CreditPool;
+use crate::envelope::Envelope;
+use crate::log::Offset;
+
+/// Reads until the shard is gone or draining. `positions`: next offset of each input.
+pub(super) async fn run(
+    ctx: Arc<ShardContext>,
+    pool: Arc<CreditPool>,
+    shard: ActorRef<ShardMessage>,
+    positions: Vec<Offset>,
+    tick_wanted: Arc<AtomicBool>,
+) {
+    if let Err(error) = feed(&ctx, &pool, &shard, positions, &tick_wanted).await {
+        // The shard stops and its supervisor decides; a dead shard needs no telling.
+        let _ = shard.cast(ShardMessage::FetchFailed(error));
+    }
+}
+
+async fn feed(
+    ctx: &ShardContext,
+    pool: &Arc<CreditPool>,
+    shard: &ActorRef<ShardMessage>,
+    positions: Vec<Offset>,
+    tick_wanted: &AtomicBool,
+) -> Result<(), ShardError> {
+    let readable = Arc::new(Notify::new());
+    let mut readers = Vec::with_capacity(ctx.inputs.len());
+    for (input, position) in ctx.inputs.iter().zip(positions) {
+        readers.push(ctx.log.reader(input.at, position, readable.clone())?);
+    }
+    loop {
+        let mut idle = true;
+        for (input, reader) in readers.iter_mut().enumerate() {
+            if ctx.draining.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            pool.available().await;
+            if let Some(fetched) = reader.try_next(ctx.limits.fetch_bytes)? {
+                idle = false;
+                let credit = pool.take(fetched.events, fetched.bytes.len());
+                let envelope = Envelope::new(input, fetched, credit, ctx.stats.clone());
+                if shard.cast(ShardMessage::Batch(envelope)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        if idle {
+            // `Notify` keeps one permit, so what became readable since the last look is not missed.
+            let woken = ctx.env.clock.timeout(ctx.limits.tick, readable.notified()).await.is_some();
+            // A tick that is still waiting to be handled is enough: ticks never pile up.
+            if !woken && tick_wanted.swap(false, Ordering::AcqRel) && shard.cast(ShardMessage::Tick).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}

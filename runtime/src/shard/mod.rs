@@ -1,0 +1,290 @@
+//! The owner of one (service, partition): its state, its order, its commits.
+//!
+//! `recover` claims and rebuilds, `process` folds batches, `publish` commits, reads back and publishes, `snapshot`
+//! bounds the restore; `actor` puts it behind ractor, `fetch` feeds it.
+
+mod actor;
+mod fetch;
+mod process;
+mod publish;
+mod recover;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+pub use actor::{ShardActor, ShardMessage};
+
+use crate::commit::CommitError;
+use crate::commit::marks::Marks;
+use crate::commit::staging::{Counters, Destination, Staging};
+use crate::commit::standing::{Epoch, Standing};
+use crate::credit::CreditLimit;
+use crate::env::Env;
+use crate::fault::FaultSwitch;
+use crate::log::{AppendError, FetchError, Log, Offset, PartitionReader, ProducerGroup, TopicPartition};
+use crate::offsets::SettledPrefix;
+use crate::service::{Fold, OutputBuffer, ServiceDef};
+use crate::state::AnyTable;
+use crate::stats::{ServiceStats, Tally};
+use crate::topology::Topic;
+
+/// What the runtime may decide about a shard. Limits have their arithmetic in docs/ARCHITECTURE.md.
+#[derive(Clone, Debug)]
+pub struct ShardLimits {
+    pub credit: CreditLimit,
+    /// Read from a partition at once.
+    pub fetch_bytes: usize,
+    /// Outputs staged before a commit is cut.
+    pub commit_output_bytes: usize,
+    /// Rows changed before a commit is cut.
+    pub commit_rows: usize,
+    pub commit_events: u64,
+    /// Without an answer by then an append is unknown and the ownership ends (rule P5).
+    pub append_deadline: Duration,
+    /// Delays before the second, third, ... attempt of an event; then it is a dead letter.
+    pub retry_delays: Vec<Duration>,
+    pub tick: Duration,
+    /// Trim the commit topic behind a snapshot. Off where a recount from the start is wanted.
+    pub trim: bool,
+    /// A snapshot starts when the commits behind the last one exceed this and its size.
+    pub snapshot_bytes: u64,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self {
+            credit: CreditLimit { events: 16_384, bytes: 2 << 20 },
+            fetch_bytes: 256 << 10,
+            commit_output_bytes: 320 << 10,
+            commit_rows: 1_500,
+            commit_events: 4_096,
+            append_deadline: Duration::from_secs(15),
+            retry_delays: [5, 60, 600].map(Duration::from_secs).to_vec(),
+            tick: Duration::from_secs(1),
+            trim: true,
+            snapshot_bytes: 16 << 20,
+        }
+    }
+}
+
+/// The real guards of the protocol, one method each, so that the simulation can show what each of them is worth by
+/// putting a weakened one in its place. Production never does.
+pub trait Guards: Send + Sync {
+    /// Rule P3: outputs wait for the read-back of their commit.
+    fn reads_back(&self) -> bool {
+        true
+    }
+    /// Rule P3: only a record with one's own epoch, nonce included, is accepted at the offset.
+    fn own_epoch(&self, own: Epoch, found: Epoch) -> bool {
+        own == found
+    }
+    /// Rule P8: a new owner publishes again all behind the published mark.
+    fn publishes_again(&self) -> bool {
+        true
+    }
+    /// Rule P8: nothing new before everything older is acknowledged.
+    fn publishes_in_order(&self) -> bool {
+        true
+    }
+    /// Rule P7: repetitions are dropped.
+    fn drops_repetitions(&self) -> bool {
+        true
+    }
+    /// Rule P12: a failed event leaves nothing behind.
+    fn rolls_back(&self) -> bool {
+        true
+    }
+    /// Rule P1: a new owner draws a fresh nonce.
+    fn nonce(&self, drawn: i64) -> i64 {
+        drawn
+    }
+    /// Position to restart from, given the folded one.
+    fn restored_position(&self, position: Offset) -> Offset {
+        position
+    }
+    /// Rule P3: the second defence, in the embedded log.
+    fn fences(&self) -> bool {
+        true
+    }
+}
+
+/// The guards as they are.
+pub struct AllGuards;
+impl Guards for AllGuards {}
+
+/// Something that a shard did; the simulation's trace is made of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Observation<'a> {
+    Claimed { epoch: Epoch },
+    Restored { sequence: i64, rows: usize },
+    Delivered { topic: &'static str, partition: u32, from: Offset, to: Offset },
+    Committed { sequence: i64, offset: Offset, record: &'a [u8] },
+    Published { sequence: i64, topic: &'a str, partition: u32, first_n: i64, batch: &'a [u8] },
+    Stopped { reason: &'a str },
+}
+
+/// Who watches shards; nobody in production.
+pub trait Observer: Send + Sync {
+    fn observe(&self, service: &'static str, partition: u32, what: Observation<'_>);
+}
+
+/// What a shard is made from; the same after each restart.
+pub struct ShardContext {
+    pub env: Env,
+    pub log: Arc<dyn Log>,
+    pub def: ServiceDef,
+    pub partition: u32,
+    /// Partitions of every topic.
+    pub partitions: u32,
+    pub group: ProducerGroup,
+    pub commits: TopicPartition,
+    /// One reader each, in the order of the service's inputs, then its replay topic.
+    pub inputs: Vec<Input>,
+    pub limits: ShardLimits,
+    pub stats: Arc<ServiceStats>,
+    pub faults: Arc<FaultSwitch>,
+    pub guards: Arc<dyn Guards>,
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Where latencies are filed (`stats::Phase`).
+    pub phase: Arc<std::sync::atomic::AtomicU8>,
+    /// Who this process is, for operators.
+    pub instance: Arc<str>,
+    /// Names of all services by id, for messages.
+    pub services: Arc<BTreeMap<u32, &'static str>>,
+    /// Output topics by name: interned name and id.
+    pub outputs: Arc<BTreeMap<Arc<str>, crate::log::TopicId>>,
+    /// Set while draining: waits end, what is in hand is finished.
+    pub draining: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// One input of a shard.
+pub struct Input {
+    pub topic: &'static Topic,
+    pub at: TopicPartition,
+    /// Next offset to settle, for lag; survives restarts of the shard.
+    pub position: AtomicI64,
+}
+
+impl ShardContext {
+    fn observe(&self, what: Observation<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(self.def.spec.name, self.partition, what);
+        }
+    }
+
+    /// Records readable and not settled, over all inputs.
+    pub fn lag(&self) -> u64 {
+        let lag = |input: &Input| {
+            let position = input.position.load(std::sync::atomic::Ordering::Relaxed);
+            self.log.extent(input.at).map_or(0, |extent| (extent.high_watermark - position.max(extent.start)).max(0))
+        };
+        self.inputs.iter().map(lag).sum::<i64>() as u64
+    }
+}
+
+/// Why a shard stopped. Its supervisor starts it again from the last commit.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    #[error("fenced by another owner")]
+    Fenced,
+    #[error("commit at offset {0} is void")]
+    Void(Offset),
+    #[error("no answer from the log within {0:?}")]
+    Unanswered(Duration),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("{file} holds a batch that cannot be read: {reason}")]
+    Batch { file: String, reason: String },
+    #[error("invariant {0} does not hold")]
+    Invariant(&'static str),
+    #[error("memory cap reached")]
+    MemoryCap,
+    /// Draining: what was waiting stays uncommitted and comes again.
+    #[error("stopped while waiting")]
+    Draining,
+}
+
+impl ShardError {
+    /// Stable name: metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fenced => "FENCED",
+            Self::Void(_) => "VOID",
+            Self::Unanswered(_) => "UNANSWERED",
+            Self::Append(error) => error.kind(),
+            Self::Fetch(error) => error.kind(),
+            Self::Commit(error) => error.kind(),
+            Self::Batch { .. } => "CORRUPT",
+            Self::Invariant(_) => "INVARIANT",
+            Self::MemoryCap => "MEMORY_CAP",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+/// A shard that owns its partition.
+pub struct Shard {
+    ctx: Arc<ShardContext>,
+    fold: Box<dyn Fold>,
+    marks: Marks,
+    /// What stands, read back from the commit topic.
+    standing: Standing,
+    epoch: Epoch,
+    lineage: i64,
+    reader: Box<dyn PartitionReader>,
+    readable: Arc<tokio::sync::Notify>,
+    positions: Vec<SettledPrefix>,
+    counters: Counters,
+    destinations: BTreeMap<(&'static str, u32), Destination>,
+    staging: Staging,
+    outputs: OutputBuffer,
+    undo: Vec<usize>,
+    tally: Tally,
+    next_sequence: i64,
+    /// All outputs up to this sequence are acknowledged.
+    published: i64,
+    /// The published mark that stands in the log.
+    published_in_log: i64,
+    publishing: Option<publish::Publishing>,
+    /// Processing time of the batch in hand, ms; never goes back within an ownership.
+    now_ms: i64,
+    batch_open: bool,
+    last_tick_us: u64,
+    snapshot: snapshot::Snapshots,
+    scratch: Vec<u8>,
+    encoded: Vec<u8>,
+    leak: Vec<Vec<u8>>,
+}
+
+impl Shard {
+    /// Visits the runtime's own tables, then the service's.
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
+        visit(&mut self.marks.table);
+        self.fold.tables(visit);
+    }
+
+    /// Rows and bytes of each table, for operators.
+    pub fn inspect(&mut self) -> Vec<(&'static str, usize, usize)> {
+        let mut tables = Vec::new();
+        self.tables(&mut |table| tables.push((table.name(), table.rows(), table.bytes())));
+        tables
+    }
+
+    /// Where an output of `topic` under `key` goes.
+    fn destination(&mut self, topic: &'static str, partition: u32) -> Destination {
+        let names = &self.ctx.outputs;
+        self.destinations
+            .entry((topic, partition))
+            .or_insert_with(|| {
+                (names.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| name.clone()), partition)
+            })
+            .clone()
+    }
+}

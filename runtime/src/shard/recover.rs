@@ -1,0 +1,289 @@
+//! Claim and rebuild (rules P1 to P5, P8, P17, P18).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::snapshot::Snapshots;
+use super::{Observation, Shard, ShardContext, ShardError};
+use crate::commit::marks::Marks;
+use crate::commit::staging::{Counters, Publication, Staging};
+use crate::commit::standing::{Epoch, Standing, Verdict};
+use crate::commit::{CommitError, Entry};
+use crate::log::batch::Compression;
+use crate::log::{AppendOptions, BatchBuilder, Batches, Fence, Offset, PartitionReader};
+use crate::offsets::SettledPrefix;
+use crate::service::{Fold, OutputBuffer};
+use crate::stats::Tally;
+
+/// Output of a standing commit whose publication may be missing.
+struct Unpublished {
+    sequence: i64,
+    publications: Vec<Publication>,
+}
+
+/// What the fold over the commit topic has gathered.
+struct Rebuild {
+    fold: Box<dyn Fold>,
+    marks: Marks,
+    standing: Standing,
+    positions: BTreeMap<(String, u32), Offset>,
+    counters: Counters,
+    published: i64,
+    unpublished: VecDeque<Unpublished>,
+    /// A trimmed topic must turn out to start with a complete snapshot.
+    wants_end_of: Option<Offset>,
+    bytes_since_snapshot: u64,
+    rows: usize,
+}
+
+impl Shard {
+    /// Claims the shard and folds its commit topic up to the claim; then publishes again what may be missing.
+    pub async fn recover(ctx: Arc<ShardContext>) -> Result<Self, ShardError> {
+        let epoch = claim(&ctx).await?;
+        ctx.observe(Observation::Claimed { epoch });
+        let readable = Arc::new(Notify::new());
+        let start = ctx.log.extent(ctx.commits)?.start;
+        let mut reader = ctx.log.reader(ctx.commits, start, readable.clone())?;
+        let mut rebuild = Rebuild {
+            fold: ctx.def.fold(),
+            marks: Marks::default(),
+            standing: Standing::new(),
+            positions: BTreeMap::new(),
+            counters: Counters::new(),
+            published: -1,
+            unpublished: VecDeque::new(),
+            wants_end_of: None,
+            bytes_since_snapshot: 0,
+            rows: 0,
+        };
+        rebuild.fold_up_to(&ctx, reader.as_mut(), &readable, start, epoch.offset).await?;
+        if rebuild.wants_end_of.is_some() {
+            return Err(CommitError::TrimmedWrongly { start }.into());
+        }
+        if rebuild.standing.epoch != Some(epoch) {
+            return Err(ShardError::Fenced);
+        }
+        let mut shard = rebuild.into_shard(ctx, epoch, reader, readable)?;
+        let sequence = shard.next_sequence;
+        let rows = shard.inspect().iter().map(|(_, rows, _)| rows).sum();
+        shard.ctx.observe(Observation::Restored { sequence, rows });
+        Ok(shard)
+    }
+}
+
+/// Rule P1: the epoch is where the claim lies, and its nonce.
+async fn claim(ctx: &Arc<ShardContext>) -> Result<Epoch, ShardError> {
+    let stream = format!("claim/{}/{}/{}", ctx.def.spec.name, ctx.partition, ctx.env.clock.mono_us());
+    let nonce = ctx.guards.nonce(ctx.env.random.stream(&stream).i64(1..));
+    let mut value = Vec::new();
+    let record = schemas::events::Claim {
+        nonce,
+        instance: &ctx.instance,
+        service: ctx.def.spec.name,
+        partition: ctx.partition as i32,
+    };
+    schemas::frame::encode(&record, &mut value);
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder
+        .push(ctx.env.clock.wall_ms(), None, Some(&value), &[])
+        .map_err(|full| CommitError::TooLarge { bytes: full.record_bytes, limit_bytes: full.limit_bytes })?;
+    let options = AppendOptions { group: ctx.group, fence: None };
+    let append = ctx.log.append(ctx.commits, builder.finish(), options);
+    let deadline = ctx.limits.append_deadline;
+    let offset = ctx.env.clock.timeout(deadline, append).await.ok_or(ShardError::Unanswered(deadline))??;
+    if ctx.guards.fences() {
+        ctx.log.fence(ctx.group, Fence { shard: ctx.partition, epoch_offset: offset });
+    }
+    Ok(Epoch { offset, nonce })
+}
+
+impl Rebuild {
+    async fn fold_up_to(
+        &mut self,
+        ctx: &ShardContext,
+        reader: &mut dyn PartitionReader,
+        readable: &Notify,
+        start: Offset,
+        claim: Offset,
+    ) -> Result<(), ShardError> {
+        let mut scratch = Vec::new();
+        while reader.position() <= claim {
+            let notified = readable.notified();
+            let Some(fetched) = reader.try_next(1 << 20)? else {
+                let deadline = ctx.limits.append_deadline;
+                ctx.env.clock.timeout(deadline, notified).await.ok_or(ShardError::Unanswered(deadline))?;
+                continue;
+            };
+            for batch in Batches::new(&fetched.bytes) {
+                let batch = batch.map_err(|error| super::process::corrupt(ctx, error))?;
+                for record in batch.records(&mut scratch).map_err(|error| super::process::corrupt(ctx, error))? {
+                    let record = record.map_err(|error| super::process::corrupt(ctx, error))?;
+                    if record.offset >= fetched.from && record.offset <= claim {
+                        self.entry(start, record.offset, record.value)?;
+                    }
+                }
+            }
+            if fetched.next > claim + 1 {
+                // Another claim may follow ours at once; it is read back with our first commit.
+                reader.seek(claim + 1);
+            }
+            // A long restore shares its runtime with the service's other shards.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, start: Offset, offset: Offset, value: Option<&[u8]>) -> Result<(), CommitError> {
+        let entry = Entry::parse(offset, value)?;
+        if offset == start && start > 0 {
+            match &entry {
+                Entry::Chunk(chunk) if chunk.index == 0 => {
+                    self.standing = Standing::at_snapshot(chunk);
+                    self.published = chunk.published;
+                    self.wants_end_of = Some(offset);
+                }
+                _ => return Err(CommitError::TrimmedWrongly { start }),
+            }
+        }
+        if self.standing.admit(offset, &entry) == Verdict::Void {
+            return Ok(());
+        }
+        self.bytes_since_snapshot += value.map_or(0, <[u8]>::len) as u64;
+        match entry {
+            Entry::Claim(_) | Entry::Attempt(_) => {}
+            Entry::Commit(commit) => self.commit(&commit)?,
+            Entry::Chunk(chunk) => {
+                for delta in chunk.delta {
+                    self.rows(delta.table, delta.version, delta.rows)?;
+                }
+            }
+            Entry::End(end) => self.end(&end),
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: &schemas::events::Commit<'_>) -> Result<(), CommitError> {
+        for range in commit.inputs {
+            self.positions.insert((range.topic.to_string(), range.partition as u32), range.to);
+        }
+        for delta in commit.delta {
+            self.rows(delta.table, delta.version, delta.rows)?;
+        }
+        let mut publications = Vec::new();
+        for output in commit.outputs {
+            let to = (Arc::from(output.topic), output.partition as u32);
+            self.counters.insert(to.clone(), output.first_n + i64::from(output.count));
+            let batch = Bytes::copy_from_slice(output.batch);
+            publications.push(Publication { to, first_n: output.first_n, count: output.count, batch });
+        }
+        if !publications.is_empty() {
+            self.unpublished.push_back(Unpublished { sequence: commit.sequence, publications });
+        }
+        self.published_up_to(commit.published);
+        Ok(())
+    }
+
+    fn published_up_to(&mut self, published: i64) {
+        self.published = self.published.max(published);
+        while self.unpublished.front().is_some_and(|first| first.sequence <= self.published) {
+            self.unpublished.pop_front();
+        }
+    }
+
+    /// Positions and counters of a snapshot matter where the commits before it were trimmed; later commits are newer.
+    fn end(&mut self, end: &schemas::events::SnapshotEnd<'_>) {
+        if self.wants_end_of == Some(end.first_chunk_offset) {
+            self.wants_end_of = None;
+        }
+        for position in end.positions {
+            let key = (position.topic.to_string(), position.partition as u32);
+            let next = self.positions.entry(key).or_insert(position.next);
+            *next = (*next).max(position.next);
+        }
+        for counter in end.counters {
+            let next = self.counters.entry((Arc::from(counter.topic), counter.partition as u32)).or_insert(0);
+            *next = (*next).max(counter.next_n);
+        }
+        self.published_up_to(end.published);
+        self.bytes_since_snapshot = 0;
+    }
+
+    fn rows(
+        &mut self,
+        table: &str,
+        version: i32,
+        rows: schemas::codec::Array<'_, schemas::events::Row<'_>>,
+    ) -> Result<(), CommitError> {
+        let mut result = Err(CommitError::UnknownTable(table.to_string()));
+        let mut apply = |found: &mut dyn crate::state::AnyTable| {
+            if found.name() == table {
+                let version = u16::try_from(version).unwrap_or(u16::MAX);
+                let applied = rows.iter().try_for_each(|row| found.apply(version, row.key, row.value));
+                result = applied.map_err(|error| CommitError::Row { table: table.to_string(), error });
+            }
+        };
+        apply(&mut self.marks.table);
+        self.fold.tables(&mut apply);
+        self.rows += rows.len();
+        result
+    }
+
+    fn into_shard(
+        self,
+        ctx: Arc<ShardContext>,
+        epoch: Epoch,
+        reader: Box<dyn PartitionReader>,
+        readable: Arc<Notify>,
+    ) -> Result<Shard, ShardError> {
+        let mut positions = Vec::with_capacity(ctx.inputs.len());
+        for input in &ctx.inputs {
+            let folded = self.positions.get(&(input.topic.name.to_string(), input.at.partition)).copied();
+            let start = ctx.log.extent(input.at)?.start;
+            let position = ctx.guards.restored_position(folded.unwrap_or(start));
+            input.position.store(position, std::sync::atomic::Ordering::Relaxed);
+            positions.push(SettledPrefix::at(position));
+        }
+        let staging = Staging::new(ctx.def.spec.name, ctx.partition);
+        let next_sequence = self.standing.next_sequence;
+        let lineage = self.standing.lineage.unwrap_or(epoch.nonce);
+        let missing: Vec<Publication> = self.unpublished.into_iter().flat_map(|u| u.publications).collect();
+        let mut shard = Shard {
+            fold: self.fold,
+            marks: self.marks,
+            standing: self.standing,
+            epoch,
+            lineage,
+            reader,
+            readable,
+            positions,
+            counters: self.counters,
+            destinations: BTreeMap::new(),
+            staging,
+            outputs: OutputBuffer::default(),
+            undo: Vec::new(),
+            tally: Tally::default(),
+            next_sequence,
+            published: self.published,
+            published_in_log: self.published,
+            publishing: None,
+            now_ms: 0,
+            batch_open: false,
+            last_tick_us: ctx.env.clock.mono_us(),
+            snapshot: Snapshots::after(self.bytes_since_snapshot),
+            scratch: Vec::new(),
+            encoded: Vec::new(),
+            leak: Vec::new(),
+            ctx,
+        };
+        // Rule P8: from the commits' own bytes, in their order, before anything new.
+        if shard.ctx.guards.publishes_again() && !missing.is_empty() {
+            shard.start_publication(next_sequence - 1, missing)?;
+        } else {
+            shard.published = next_sequence - 1;
+        }
+        Ok(shard)
+    }
+}

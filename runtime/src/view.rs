@@ -1,0 +1,163 @@
+//! Views: read-only state that others read without asking an actor, folded from topics, once in each process.
+//!
+//! They have a bulkhead of their own. A view keeps the greatest version of a value, not the last (rule P10), and is
+//! rebuilt from the log at start: nothing of it is stored.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::commit::provenance::{HEADER, Provenance};
+use crate::env::{BulkheadRuntime, Env};
+use crate::log::{Batches, FetchError, Log, PartitionReader, TopicPartition};
+use crate::service::Event;
+use crate::state::table::Hasher;
+use crate::topology::{Topic, TopicKind};
+
+/// A fold of topics for readers in this process.
+pub trait View: Send + 'static {
+    fn name(&self) -> &'static str;
+    fn topics(&self) -> Vec<&'static Topic>;
+    /// Takes one event; what cannot be decoded is counted by the host and left out.
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), crate::outcome::Failure>;
+    /// Called after each run of events: swap what readers see.
+    fn publish(&mut self);
+}
+
+/// How fresh a view is.
+#[derive(Clone)]
+pub struct ViewAge {
+    env: Env,
+    caught_up_us: Arc<AtomicU64>,
+    /// Events that a view could not take.
+    pub rejected: Arc<AtomicU64>,
+}
+
+impl ViewAge {
+    /// Milliseconds since the view had seen everything readable.
+    pub fn ms(&self) -> i64 {
+        (self.env.clock.mono_us().saturating_sub(self.caught_up_us.load(Ordering::Relaxed)) / 1_000) as i64
+    }
+}
+
+struct Reader {
+    topic: &'static Topic,
+    at: TopicPartition,
+    log: Box<dyn PartitionReader>,
+    /// Greatest `n` seen of each producer (events) ...
+    marks: HashMap<(u32, u16), i64, Hasher>,
+    /// ... or of each key (compacted).
+    versions: HashMap<Box<[u8]>, i64, Hasher>,
+}
+
+/// Starts one view on the views' runtime; it ends when `stop` is set.
+pub fn start(
+    env: &Env,
+    log: &Arc<dyn Log>,
+    runtime: &BulkheadRuntime,
+    partitions: u32,
+    mut view: Box<dyn View>,
+    stop: Arc<AtomicBool>,
+) -> Result<ViewAge, FetchError> {
+    let readable = Arc::new(Notify::new());
+    let mut readers = Vec::new();
+    for topic in view.topics() {
+        let unknown = || FetchError::Unknown { what: format!("topic {}", topic.name) };
+        let id = log.topic(topic.name).ok_or_else(unknown)?;
+        for partition in 0..partitions {
+            let at = TopicPartition { topic: id, partition };
+            let log = log.reader(at, log.extent(at)?.start, readable.clone())?;
+            readers.push(Reader { topic, at, log, marks: HashMap::default(), versions: HashMap::default() });
+        }
+    }
+    let age = ViewAge { env: env.clone(), caught_up_us: Arc::default(), rejected: Arc::default() };
+    let shared = age.clone();
+    runtime.spawn(async move {
+        let mut scratch = Vec::new();
+        while !stop.load(Ordering::Acquire) {
+            let mut idle = true;
+            for reader in &mut readers {
+                match reader.advance(view.as_mut(), &mut scratch, &shared.rejected) {
+                    Ok(moved) => idle &= !moved,
+                    Err(error) => {
+                        // An old view is still a view: its age says how old.
+                        tracing::error!(view = view.name(), partition = reader.at.partition, %error, "view stopped");
+                        return;
+                    }
+                }
+            }
+            if idle {
+                view.publish();
+                shared.caught_up_us.store(shared.env.clock.mono_us(), Ordering::Relaxed);
+                let second = std::time::Duration::from_secs(1);
+                let _ = shared.env.clock.timeout(second, readable.notified()).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    Ok(age)
+}
+
+impl Reader {
+    fn advance(
+        &mut self,
+        view: &mut dyn View,
+        scratch: &mut Vec<u8>,
+        rejected: &AtomicU64,
+    ) -> Result<bool, FetchError> {
+        let Some(fetched) = self.log.try_next(256 << 10)? else { return Ok(false) };
+        let corrupt = |error: crate::log::CorruptBatch| FetchError::Corrupt {
+            file: self.topic.name.to_string(),
+            offset: fetched.from,
+            byte: 0,
+            reason: error.to_string(),
+        };
+        for batch in Batches::new(&fetched.bytes) {
+            let batch = batch.map_err(corrupt)?;
+            for record in batch.records(scratch).map_err(corrupt)? {
+                let record = record.map_err(corrupt)?;
+                if record.offset < fetched.from {
+                    continue;
+                }
+                let key = record.key.unwrap_or_default();
+                let from = record.headers.get(HEADER).and_then(Provenance::decode);
+                if from.is_some_and(|from| !is_newer(self.topic, &mut self.marks, &mut self.versions, key, &from)) {
+                    continue;
+                }
+                let event = Event {
+                    topic: self.topic,
+                    key,
+                    timestamp_ms: record.timestamp_ms,
+                    value: record.value.unwrap_or_default(),
+                    headers: record.headers,
+                };
+                if view.apply(&event).is_err() {
+                    rejected.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn is_newer(
+    topic: &Topic,
+    marks: &mut HashMap<(u32, u16), i64, Hasher>,
+    versions: &mut HashMap<Box<[u8]>, i64, Hasher>,
+    key: &[u8],
+    from: &Provenance,
+) -> bool {
+    let known = if topic.kind == TopicKind::Compacted {
+        match versions.get_mut(key) {
+            Some(known) => known,
+            None => versions.entry(key.into()).or_insert(-1),
+        }
+    } else {
+        marks.entry((from.service, from.partition)).or_insert(-1)
+    };
+    let newer = from.n > *known;
+    *known = from.n.max(*known);
+    newer
+}
