@@ -6,6 +6,7 @@ pub mod billing;
 pub mod catalogue;
 pub mod draw;
 pub mod fraud;
+pub mod generator;
 pub mod ids;
 pub mod input;
 pub mod intake;
