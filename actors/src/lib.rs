@@ -2,6 +2,7 @@
 //! Knows nothing of Kafka, threads, offsets or clocks.
 
 pub mod ads;
+pub mod analytics;
 pub mod billing;
 pub mod catalogue;
 pub mod draw;
