@@ -161,7 +161,9 @@ impl<K: Key, V: Value> Table<K, V> {
             Some(value) => {
                 self.heap_bytes += key.heap_bytes() + value.heap_bytes();
                 let due = self.schedule.as_ref().and_then(|s| (s.due_ms)(&value));
-                let slot = Slot { value, changed_in: self.batch };
+                // A restored row has changed in no batch of ours: its first change here must enter the delta.
+                let changed_in = if changes { self.batch } else { self.batch.wrapping_sub(1) };
+                let slot = Slot { value, changed_in };
                 let old = self.rows.insert(key.clone(), slot);
                 if let Some(schedule) = &mut self.schedule {
                     let before = old.as_ref().and_then(|slot| (schedule.due_ms)(&slot.value));

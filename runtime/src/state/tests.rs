@@ -109,3 +109,17 @@ fn newer_versions_are_refused_and_older_ones_named() {
     let older = table().apply(0, &key, Some(&[])).unwrap_err().to_string();
     assert!(older.contains("no way to resolve"), "{older}");
 }
+
+#[test]
+fn the_first_change_of_a_restored_row_enters_the_delta() {
+    let mut source = table();
+    source.insert(1, row(10));
+    source.insert(2, row(20));
+    let mut restored = table();
+    source.take_delta(&mut |k, v| restored.apply(1, k, v).unwrap());
+    restored.insert(1, row(11));
+    restored.update(&2, || row(0), |r| *r = row(21));
+    let mut changed = 0;
+    restored.take_delta(&mut |_, _| changed += 1);
+    assert_eq!(changed, 2);
+}
