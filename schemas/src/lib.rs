@@ -16,7 +16,10 @@ pub mod codec;
 pub mod compat;
 pub mod events;
 pub mod frame;
+pub mod json;
 pub mod model;
+pub mod plan;
+pub mod proof;
 
 use codec::DecodeError;
 

@@ -108,39 +108,18 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = reader.rest();
-        let len = skip_blocks(reader, T::skip)?;
+        let len = reader.items(false, T::skip)?;
         let blocks = &start[..start.len() - reader.rest().len()];
         Ok(Self { form: Form::Encoded { blocks, len } })
     }
 
     #[inline]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        skip_blocks(reader, T::skip).map(|_| ())
+        reader.items(false, T::skip).map(|_| ())
     }
 
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         self.iter().try_for_each(|item| item.check(limits))
-    }
-}
-
-/// Checks all blocks; returns the number of items.
-#[inline]
-fn skip_blocks<'a>(
-    reader: &mut Reader<'a>,
-    skip: impl Fn(&mut Reader<'a>) -> Result<(), DecodeError>,
-) -> Result<usize, DecodeError> {
-    let mut len = 0;
-    loop {
-        let block = reader.read_block()?;
-        if block.items == 0 {
-            reader.end_block(block)?;
-            return Ok(len);
-        }
-        for _ in 0..block.items {
-            skip(reader)?;
-        }
-        reader.end_block(block)?;
-        len += block.items;
     }
 }
 
@@ -165,7 +144,7 @@ impl<'a, T: Datum<'a>> Iterator for ArrayIter<'a, T> {
             Walk::Encoded { reader, in_block, left } => {
                 // These bytes were read once without error, so neither `?` below can end the walk early.
                 if *in_block == 0 {
-                    *in_block = reader.read_block().ok()?.items;
+                    *in_block = reader.next_block(false).ok()??.items;
                 }
                 *in_block -= 1;
                 *left -= 1;

@@ -50,6 +50,28 @@ pub enum DecodeErrorKind {
     MapLimit,
     /// Nested beyond the limit.
     DepthLimit,
+    /// More items without bytes than the limit.
+    ItemLimit,
+    /// A value that would become too much text.
+    OutputLimit,
+    /// A decimal without bytes, or with too many.
+    Decimal,
+    /// The reader's type has another name.
+    NameMismatch,
+    /// The reader's fixed type has another size.
+    FixedSizeMismatch,
+    /// The reader's type cannot take the writer's.
+    TypeMismatch,
+    /// The reader's union has no branch for the writer's type.
+    MissingBranch,
+    /// The reader's enum has no such symbol and no default.
+    MissingSymbol,
+    /// The writer lacks a field for which the reader has no default.
+    MissingDefault,
+    /// A default of the reader is no value of its type.
+    BadDefault,
+    /// A field of the reader may be more than one of the writer's.
+    AmbiguousAlias,
 }
 
 impl DecodeErrorKind {
@@ -70,6 +92,17 @@ impl DecodeErrorKind {
             Self::StringLimit => "string_limit",
             Self::MapLimit => "map_limit",
             Self::DepthLimit => "depth_limit",
+            Self::ItemLimit => "item_limit",
+            Self::OutputLimit => "output_limit",
+            Self::Decimal => "decimal",
+            Self::NameMismatch => "name_mismatch",
+            Self::FixedSizeMismatch => "fixed_size_mismatch",
+            Self::TypeMismatch => "type_mismatch",
+            Self::MissingBranch => "missing_union_branch",
+            Self::MissingSymbol => "missing_enum_symbol",
+            Self::MissingDefault => "reader_field_missing_default_value",
+            Self::BadDefault => "bad_default",
+            Self::AmbiguousAlias => "ambiguous_alias",
         }
     }
 }
@@ -91,6 +124,17 @@ impl fmt::Display for DecodeErrorKind {
             Self::StringLimit => "a string beyond the size limit",
             Self::MapLimit => "a map with more entries than the limit",
             Self::DepthLimit => "values nested deeper than the limit",
+            Self::ItemLimit => "more items without bytes than the limit",
+            Self::OutputLimit => "a value that becomes more text than the limit",
+            Self::Decimal => "a decimal without bytes, or with too many",
+            Self::NameMismatch => "the reader's type has another name and no alias",
+            Self::FixedSizeMismatch => "the reader's fixed type has another size",
+            Self::TypeMismatch => "the reader's type cannot take the writer's",
+            Self::MissingBranch => "the reader's union has no branch for the writer's type",
+            Self::MissingSymbol => "a symbol that the reader's enum does not have, and it has no default",
+            Self::MissingDefault => "the writer lacks a field for which the reader has no default",
+            Self::BadDefault => "a default of the reader that is no value of its type",
+            Self::AmbiguousAlias => "a field of the reader that may be more than one of the writer's",
         })
     }
 }

@@ -9,13 +9,17 @@ pub struct Limits {
     pub string_bytes: usize,
     /// Entries of one map, over all its blocks.
     pub map_entries: usize,
-    /// Levels of records, arrays, maps and unions inside each other.
+    /// Records, arrays and maps inside each other.
     pub depth: usize,
+    /// Array items that have no bytes of their own, over the whole message.
+    pub empty_items: usize,
 }
 
 impl Limits {
     /// Events from topics: 64 KiB holds the largest event of the catalogue more than a hundred times over.
-    pub const EVENT: Self = Self { message_bytes: 64 << 10, string_bytes: 4 << 10, map_entries: 64, depth: 16 };
+    pub const EVENT: Self =
+        Self { message_bytes: 64 << 10, string_bytes: 4 << 10, map_entries: 64, depth: 16, empty_items: 4 << 10 };
     /// Records of commit topics: Kafka's default limit of a message.
-    pub const COMMIT: Self = Self { message_bytes: 1 << 20, string_bytes: 4 << 10, map_entries: 64, depth: 16 };
+    pub const COMMIT: Self =
+        Self { message_bytes: 1 << 20, string_bytes: 4 << 10, map_entries: 64, depth: 16, empty_items: 4 << 10 };
 }

@@ -1,6 +1,6 @@
 //! Maps without allocation: the bytes of a checked message, or pairs that somebody else owns.
 
-use super::{Datum, DecodeError, DecodeErrorKind as Kind, EncodeError, Limits, Reader, primitive::within, write_long};
+use super::{Datum, DecodeError, EncodeError, Limits, Reader, primitive::within, write_long};
 use std::fmt;
 
 /// An Avro map from text to `V`, small by its limit, so look-ups walk. Where a key repeats, the last one counts.
@@ -114,42 +114,19 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = reader.rest();
-        let len = skip_blocks::<V>(reader)?;
+        let len = reader.entries(V::skip)?;
         let blocks = &start[..start.len() - reader.rest().len()];
         Ok(Self { form: Form::Encoded { blocks, len } })
     }
 
     #[inline]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        skip_blocks::<V>(reader).map(|_| ())
+        reader.entries(V::skip).map(|_| ())
     }
 
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         within("entries in a map", self.len(), limits.map_entries)?;
         self.iter().try_for_each(|(key, value)| key.check(limits).and_then(|()| value.check(limits)))
-    }
-}
-
-/// Checks all blocks; returns the number of entries.
-#[inline]
-fn skip_blocks<'a, V: Datum<'a>>(reader: &mut Reader<'a>) -> Result<usize, DecodeError> {
-    let mut len = 0;
-    loop {
-        let before = *reader;
-        let block = reader.read_block()?;
-        if block.items == 0 {
-            reader.end_block(block)?;
-            return Ok(len);
-        }
-        len += block.items;
-        if len > reader.limits().map_entries {
-            return Err(before.error(Kind::MapLimit));
-        }
-        for _ in 0..block.items {
-            reader.skip_str()?;
-            V::skip(reader)?;
-        }
-        reader.end_block(block)?;
     }
 }
 
@@ -174,7 +151,7 @@ impl<'a, V: Datum<'a>> Iterator for MapIter<'a, V> {
             Walk::Encoded { reader, in_block, left } => {
                 // These bytes were read once without error, so no `?` below can end the walk early.
                 if *in_block == 0 {
-                    *in_block = reader.read_block().ok()?.items;
+                    *in_block = reader.next_block(false).ok()??.items;
                 }
                 *in_block -= 1;
                 *left -= 1;

@@ -1,6 +1,6 @@
 //! Datum for Avro's primitives and "null or T".
 
-use super::{Datum, DecodeError, DecodeErrorKind as Kind, EncodeError, Limits, Reader};
+use super::{Datum, DecodeError, EncodeError, Limits, Reader};
 
 /// Appends a long.
 #[inline]
@@ -52,14 +52,7 @@ scalar!(f32, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| 
 scalar!(f64, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| reader
     .take_array()
     .map(f64::from_le_bytes));
-scalar!(bool, |value, out| out.push(u8::from(value)), |reader| {
-    let before = *reader;
-    match reader.take_array()? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        _ => Err(before.error(Kind::Boolean)),
-    }
-});
+scalar!(bool, |value, out| out.push(u8::from(value)), |reader| reader.read_boolean());
 
 impl<'a> Datum<'a> for &'a str {
     #[inline]

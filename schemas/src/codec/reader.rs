@@ -8,6 +8,7 @@ pub struct Reader<'a> {
     rest: &'a [u8],
     len: usize,
     limits: &'static Limits,
+    empty_items: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -20,13 +21,13 @@ impl<'a> Reader<'a> {
         if datum.len() > limits.message_bytes {
             return Err(DecodeError { kind: Kind::MessageLimit, byte: limits.message_bytes });
         }
-        Ok(Self { rest: datum, len: datum.len(), limits })
+        Ok(Self { rest: datum, len: datum.len(), limits, empty_items: limits.empty_items })
     }
 
     /// Over a part that was checked before, so that the size of the whole does not matter.
     #[inline]
     pub(super) fn checked(part: &'a [u8]) -> Self {
-        Self { rest: part, len: part.len(), limits: &Limits::COMMIT }
+        Self { rest: part, len: part.len(), limits: &Limits::COMMIT, empty_items: 0 }
     }
 
     /// Offset of the next byte.
@@ -57,7 +58,7 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    pub(super) fn error(&self, kind: Kind) -> DecodeError {
+    pub(crate) fn error(&self, kind: Kind) -> DecodeError {
         DecodeError { kind, byte: self.byte() }
     }
 
@@ -209,24 +210,63 @@ impl<'a> Reader<'a> {
         text::check(bytes).map_err(|at| self.error_at(Kind::Utf8, byte + at))
     }
 
-    /// The header of an array's or map's next block: items in it, and where it must end if it says so.
-    /// No items: that was the end.
+    /// A boolean.
     ///
     /// # Errors
-    /// Truncated, or more items than bytes (an item has at least one).
+    /// Truncated, or neither 0 nor 1.
     #[inline]
-    pub(super) fn read_block(&mut self) -> Result<Block, DecodeError> {
+    pub fn read_boolean(&mut self) -> Result<bool, DecodeError> {
+        match *self.rest {
+            [flag @ (0 | 1), ref rest @ ..] => {
+                self.rest = rest;
+                Ok(flag == 1)
+            }
+            [] => Err(self.error(Kind::Truncated)),
+            _ => Err(self.error(Kind::Boolean)),
+        }
+    }
+
+    /// The next block of an array; `None`: that was the end. `zero_width`: items have no bytes.
+    ///
+    /// # Errors
+    /// Truncated, or more items than bytes or limits allow.
+    #[inline]
+    pub(crate) fn next_block(&mut self, zero_width: bool) -> Result<Option<Block>, DecodeError> {
         let byte = self.byte();
         let count = self.read_long()?;
+        if count == 0 {
+            return Ok(None);
+        }
         let mut end = None;
         if count < 0 {
             let size = self.read_length()?;
             end = Some(self.byte().checked_add(size).ok_or_else(|| self.error_at(Kind::BlockSize, byte))?);
         }
-        match usize::try_from(count.unsigned_abs()) {
-            Ok(items) if items <= self.rest.len() => Ok(Block { items, end }),
-            _ => Err(self.error_at(Kind::Truncated, byte)),
+        let items = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        if zero_width {
+            match self.empty_items.checked_sub(items) {
+                Some(left) => self.empty_items = left,
+                None => return Err(self.error_at(Kind::ItemLimit, byte)),
+            }
+        } else if items > self.rest.len() {
+            return Err(self.error_at(Kind::Truncated, byte));
         }
+        Ok(Some(Block { items, end }))
+    }
+
+    /// The next block of a map, after `entries` entries, to which its own are added.
+    ///
+    /// # Errors
+    /// As `next_block`, or more entries than the limit.
+    #[inline]
+    pub(crate) fn next_map_block(&mut self, entries: &mut usize) -> Result<Option<Block>, DecodeError> {
+        let byte = self.byte();
+        let block = self.next_block(false)?;
+        *entries += block.map_or(0, |b| b.items);
+        if *entries > self.limits.map_entries {
+            return Err(self.error_at(Kind::MapLimit, byte));
+        }
+        Ok(block)
     }
 
     /// Checks that a block ended where it said.
@@ -234,17 +274,58 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// It did not.
     #[inline]
-    pub(super) fn end_block(&self, block: Block) -> Result<(), DecodeError> {
+    pub(crate) fn end_block(&self, block: Block) -> Result<(), DecodeError> {
         match block.end {
             Some(end) if end != self.byte() => Err(self.error(Kind::BlockSize)),
             _ => Ok(()),
         }
     }
+
+    /// All items of an array; returns their number.
+    ///
+    /// # Errors
+    /// As `next_block` and `item`.
+    #[inline]
+    pub(crate) fn items(
+        &mut self,
+        zero_width: bool,
+        mut item: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<usize, DecodeError> {
+        let mut len = 0;
+        while let Some(block) = self.next_block(zero_width)? {
+            for _ in 0..block.items {
+                item(self)?;
+            }
+            self.end_block(block)?;
+            len += block.items;
+        }
+        Ok(len)
+    }
+
+    /// All entries of a map; returns their number.
+    ///
+    /// # Errors
+    /// As `next_map_block`, a bad key, and `value`.
+    #[inline]
+    pub(crate) fn entries(
+        &mut self,
+        mut value: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<usize, DecodeError> {
+        let mut len = 0;
+        while let Some(block) = self.next_map_block(&mut len)? {
+            for _ in 0..block.items {
+                self.skip_str()?;
+                value(self)?;
+            }
+            self.end_block(block)?;
+        }
+        Ok(len)
+    }
 }
 
 /// A run of items in an array or map.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
+pub(crate) struct Block {
     pub items: usize,
     end: Option<usize>,
 }

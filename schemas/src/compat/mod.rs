@@ -6,6 +6,7 @@ mod explain;
 mod level;
 
 pub use check::Checked;
+pub(crate) use check::{promotes, same_name, writer_fields};
 pub use level::{Comparison, DeployOrder, Direction, Level, UnknownLevel, check_level};
 
 use crate::model::Schema;
