@@ -333,6 +333,7 @@ impl Parts<'_> {
             instance: self.config.instance.clone(),
             services: self.ids.clone(),
             outputs: self.topics.clone(),
+            count_from: AtomicI64::new(-1),
             draining: draining.clone(),
         }
     }

@@ -23,6 +23,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.duplicates += other.duplicates;
+        self.dead_lettered += other.dead_lettered;
+    }
+
     pub fn total(&self) -> u64 {
         self.done + self.duplicates + self.dead_lettered
     }

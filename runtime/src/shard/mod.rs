@@ -10,6 +10,9 @@ mod publish;
 mod recover;
 mod snapshot;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -156,6 +159,9 @@ pub struct ShardContext {
     pub services: Arc<BTreeMap<u32, &'static str>>,
     /// Output topics by name: interned name and id.
     pub outputs: Arc<BTreeMap<Arc<str>, crate::log::TopicId>>,
+    /// First sequence whose events are not in `stats` yet; -1 before the first ownership in this process. A commit that
+    /// stands though its answer was lost is counted by the next recovery.
+    pub count_from: AtomicI64,
     /// Set while draining: waits end, what is in hand is finished.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
 }

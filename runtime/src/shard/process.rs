@@ -370,6 +370,7 @@ impl Shard {
             self.ctx.inputs[index].position.store(next, Ordering::Relaxed);
         }
         self.ctx.stats.add(std::mem::take(&mut self.tally));
+        self.ctx.count_from.store(self.next_sequence, Ordering::Release);
     }
 
     fn file_latency(&self, readable_at_us: Option<u64>, events: u64) {

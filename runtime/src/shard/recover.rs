@@ -37,6 +37,9 @@ struct Rebuild {
     wants_end_of: Option<Offset>,
     bytes_since_snapshot: u64,
     rows: usize,
+    /// Events of commits from this sequence on are not in the counters yet; -1: they are not ours to count.
+    count_from: i64,
+    uncounted: Tally,
 }
 
 impl Shard {
@@ -58,6 +61,8 @@ impl Shard {
             wants_end_of: None,
             bytes_since_snapshot: 0,
             rows: 0,
+            count_from: ctx.count_from.load(std::sync::atomic::Ordering::Acquire),
+            uncounted: Tally::default(),
         };
         rebuild.fold_up_to(&ctx, reader.as_mut(), &readable, start, epoch.offset).await?;
         if rebuild.wants_end_of.is_some() {
@@ -166,6 +171,9 @@ impl Rebuild {
     }
 
     fn commit(&mut self, commit: &schemas::events::Commit<'_>) -> Result<(), CommitError> {
+        if (0..=commit.sequence).contains(&self.count_from) {
+            self.uncounted.add(tally_of(commit));
+        }
         for range in commit.inputs {
             self.positions.insert((range.topic.to_string(), range.partition as u32), range.to);
         }
@@ -246,8 +254,10 @@ impl Rebuild {
             input.position.store(position, std::sync::atomic::Ordering::Relaxed);
             positions.push(SettledPrefix::at(position));
         }
+        ctx.stats.add(self.uncounted);
         let staging = Staging::new(ctx.def.spec.name, ctx.partition);
         let next_sequence = self.standing.next_sequence;
+        ctx.count_from.store(next_sequence, std::sync::atomic::Ordering::Release);
         let lineage = self.standing.lineage.unwrap_or(epoch.nonce);
         let missing: Vec<Publication> = self.unpublished.into_iter().flat_map(|u| u.publications).collect();
         let mut shard = Shard {
@@ -286,4 +296,13 @@ impl Rebuild {
         }
         Ok(shard)
     }
+}
+
+/// How the events of a standing commit ended.
+fn tally_of(commit: &schemas::events::Commit<'_>) -> Tally {
+    use schemas::events::OutcomeKind;
+    let total: i64 = commit.inputs.iter().map(|range| range.to - range.from).sum();
+    let of = |kind| commit.outcomes.iter().filter(|outcome| outcome.kind == kind).count() as u64;
+    let (duplicates, dead_lettered) = (of(OutcomeKind::Duplicate), of(OutcomeKind::DeadLettered));
+    Tally { done: (total as u64).saturating_sub(duplicates + dead_lettered), duplicates, dead_lettered }
 }
