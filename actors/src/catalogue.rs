@@ -4,17 +4,26 @@ use runtime::service::{Service, ServiceDef};
 
 use crate::ads::{Ads, AdsConfig};
 use crate::billing::{Billing, BillingConfig};
+use crate::fraud::{Fraud, FraudConfig};
+use crate::tracking::{Tracking, TrackingConfig};
 
 /// Parameters of every service; the defaults are those of production.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     pub ads: AdsConfig,
+    pub tracking: TrackingConfig,
+    pub fraud: FraudConfig,
     pub billing: BillingConfig,
 }
 
 /// The services, in the order in which an event passes them.
 pub fn services(config: &Config) -> Vec<ServiceDef> {
-    vec![define(&config.ads, Ads::new), define(&config.billing, Billing::new)]
+    vec![
+        define(&config.tracking, Tracking::new),
+        define(&config.ads, Ads::new),
+        define(&config.fraud, Fraud::new),
+        define(&config.billing, Billing::new),
+    ]
 }
 
 /// Each shard gets a service of its own, made from a copy of the parameters.

@@ -36,9 +36,10 @@ pub fn click_event_id(bid_id: &str, timestamp_ms: i64) -> String {
     format!("clk-{bid_id}-{timestamp_ms}")
 }
 
-/// Id of a conversion: the advertiser's own order id is the idempotency key.
+/// Id of a conversion: the advertiser's own order id is the idempotency key. Both are free text, so the length says where
+/// one ends: order `2-7` of `shop` is not order `7` of `shop-2`.
 pub fn conversion_event_id(advertiser_id: &str, order_id: &str) -> String {
-    format!("cnv-{advertiser_id}-{order_id}")
+    format!("cnv-{}-{advertiser_id}-{order_id}", advertiser_id.len())
 }
 
 #[cfg(test)]
@@ -54,5 +55,6 @@ mod tests {
         assert!(others.iter().all(|other| *other != id), "{others:?}");
         assert_ne!(click_event_id(&id, 1), click_event_id(&id, 2));
         assert_ne!(impression_event_id(&id), id);
+        assert_ne!(conversion_event_id("shop", "2-7"), conversion_event_id("shop-2", "7"));
     }
 }

@@ -19,3 +19,4 @@ pub mod openrtb;
 #[cfg(test)]
 mod testdata;
 pub mod topics;
+pub mod tracking;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use schemas::codec::Map;
 use schemas::events::Verdict;
 
-use super::lists::{Lists, NetworkClass};
+use super::lists::{AgentClass, Lists, NetworkClass};
 use super::suspects;
 use crate::metadata;
-use crate::net;
 
 /// Changes when a rule changes; lists have a version of their own.
 pub const RULES_VERSION: &str = "rules-1";
@@ -112,10 +111,11 @@ impl Judge {
         if let Some(known) = self.agents.get(agent) {
             return *known;
         }
-        let rule = if self.lists.agents.is_known_bot(agent) {
-            Some(KNOWN_BOT)
-        } else {
-            suspects::is_suspect(agent).then_some(SUSPECT_BOT)
+        let rule = match self.lists.user_agent(Some(agent)) {
+            AgentClass::Missing => Some(EMPTY_AGENT),
+            AgentClass::Known => Some(KNOWN_BOT),
+            AgentClass::Suspect => Some(SUSPECT_BOT),
+            AgentClass::Unlisted => suspects::is_suspect(agent).then_some(SUSPECT_BOT),
         };
         if agent.len() <= AGENT_BYTES_MAX {
             if self.agents.len() >= AGENTS_MAX {
@@ -128,8 +128,8 @@ impl Judge {
 
     fn network(&self, ip: &str) -> Option<Rule> {
         // Written with or without the length of its prefix.
-        let address = net::parse_address(ip.split('/').next().unwrap_or_default())?;
-        self.lists.networks.class_of(address).map(|class| match class {
+        let address = ip.split('/').next().unwrap_or_default();
+        self.lists.network(address).map(|class| match class {
             NetworkClass::Proxy => PROXY_NETWORK,
             NetworkClass::Crawler => CRAWLER_NETWORK,
             NetworkClass::DataCentre => DATA_CENTRE,

@@ -1,9 +1,11 @@
-//! Agents that look like programs but stand on no list of known ones. They are shown and billed, never reversed: measured
-//! on real requests, two thirds of what only a generic pattern finds are toolbars of ordinary people.
+//! Agents that look like programs but stand on no list. They are shown and billed, never reversed: measured on real requests,
+//! two thirds of what only a generic pattern finds are toolbars of ordinary people.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
+
+use crate::net::clip;
 
 /// Generic words of programs: a name that ends in bot, crawler, spider or scraper; an HTTP library in first place; or the
 /// address of a page that explains the program, as well-behaved ones send.
@@ -20,7 +22,7 @@ const AGENT_BYTES_MAX: usize = 2_048;
 
 /// Whether an agent has the words of a program.
 pub fn is_suspect(agent: &str) -> bool {
-    let agent = &agent[..agent.floor_char_boundary(AGENT_BYTES_MAX.min(agent.len()))];
+    let agent = clip(agent, AGENT_BYTES_MAX);
     if PHONES.iter().any(|phone| agent.contains(phone)) {
         let rest = PHONES.iter().fold(agent.to_owned(), |text, phone| text.replace(phone, ""));
         return WORDS.is_match(&rest);
