@@ -65,12 +65,9 @@ fn record(out: &mut String, all: &Definitions, full: &str, named: &Named, fields
         let field = format!("{name}.{}", f.name);
         w(out, format!("        Datum::check(&self.{}, limits).map_err(|e| e.at(\"{field}\"))?;", ident(&f.name)));
     }
-    w(
-        out,
-        format!(
-            "        Ok(())\n    }}\n}}\n\n/// The schema's defaults, else zero or empty.\nimpl Default for {name}{anonymous} {{"
-        ),
-    );
+    w(out, "        Ok(())\n    }".into());
+    convert(out, all, fields);
+    w(out, format!("}}\n\n/// The schema's defaults, else zero or empty.\nimpl Default for {name}{anonymous} {{"));
     w(out, "    fn default() -> Self {\n        Self {".into());
     for f in fields {
         let value = default_expr(&f.ty, f.default.as_ref()).map_err(|e| format!("{full}.{}: {e}", f.name))?;
@@ -78,6 +75,25 @@ fn record(out: &mut String, all: &Definitions, full: &str, named: &Named, fields
     }
     w(out, "        }\n    }\n}\n".into());
     Ok(())
+}
+
+/// Fields as the writer has them, in its order; the rest stays at the schema's defaults.
+fn convert(out: &mut String, all: &Definitions, fields: &[Field]) {
+    w(
+        out,
+        "    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {".into(),
+    );
+    w(
+        out,
+        "        let mut value = Self::default();\n        for op in plan.ops(step) {\n            match *op {".into(),
+    );
+    for (i, f) in fields.iter().enumerate() {
+        let (place, resolve) = (ident(&f.name), resolve_expr(all, &f.ty));
+        w(out, format!("                Op::Read {{ field: {i}, step }} => value.{place} = {resolve},"));
+    }
+    w(out, "                Op::Read { .. } => return Err(reader.error(DecodeErrorKind::TypeMismatch)),".into());
+    w(out, "                Op::Skip(step) => plan.skip(reader, step, 1)?,".into());
+    w(out, "                Op::Default { .. } => {}\n            }\n        }\n        Ok(value)\n    }".into());
 }
 
 fn enumeration(out: &mut String, full: &str, named: &Named, symbols: &[String], default: Option<&str>) {
@@ -117,7 +133,8 @@ fn enumeration(out: &mut String, full: &str, named: &Named, symbols: &[String], 
     );
     w(out, "    #[inline]\n    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {\n        Ok(Self::ALL[reader.read_index(Self::ALL.len())?])\n    }".into());
     w(out, "    #[inline]\n    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {\n        reader.read_index(Self::ALL.len()).map(|_| ())\n    }".into());
-    w(out, "    fn check(&self, _: &Limits) -> Result<(), EncodeError> {\n        Ok(())\n    }\n}\n".into());
+    w(out, "    fn check(&self, _: &Limits) -> Result<(), EncodeError> {\n        Ok(())\n    }".into());
+    w(out, "    #[inline]\n    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {\n        Ok(Self::ALL[plan.read_symbol(reader, step)?])\n    }\n}\n".into());
 }
 
 fn traits(out: &mut String, all: &Definitions, top: &Top) {
@@ -137,7 +154,7 @@ fn traits(out: &mut String, all: &Definitions, top: &Top) {
     w(
         out,
         format!(
-            "impl<'a> Decode<'a> for {name}{life} {{\n    const SCHEMA_ID: u32 = {id};\n    const NAME: &'static str = {full:?};\n    #[inline]\n    fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {{\n        decode_exact(datum, &Limits::{limits})\n    }}\n}}\n"
+            "impl<'a> Decode<'a> for {name}{life} {{\n    const SCHEMA_ID: u32 = {id};\n    const NAME: &'static str = {full:?};\n    #[inline]\n    fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {{\n        decode_exact(datum, &Limits::{limits})\n    }}\n    #[inline]\n    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError> {{\n        resolve_exact(datum, plan, &Limits::{limits})\n    }}\n}}\n"
         ),
     );
 }
@@ -149,7 +166,7 @@ fn builtin(out: &mut String, tops: &[Top]) {
         w(
             out,
             format!(
-                "    crate::Builtin {{ id: {id}, name: {full:?}, avsc: include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/avsc/{file}.avsc\")), recode: |datum, out| {name}::decode(datum).map(|v| v.encode(out)) }},"
+                "    crate::Builtin {{ id: {id}, name: {full:?}, avsc: include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/avsc/{file}.avsc\")), recode: |datum, out| {name}::decode(datum).map(|v| v.encode(out)), resolve: |datum, plan, out| {name}::decode_resolved(datum, plan).map(|v| v.encode(out)) }},"
             ),
         );
     }
@@ -185,6 +202,13 @@ fn read_expr(all: &Definitions, ty: &Type) -> String {
     match ty {
         Type::Nullable { null_branch: 1, .. } => "read_null_last(reader)?".into(),
         _ => format!("<{} as Datum>::read(reader)?", rust_type(all, ty)),
+    }
+}
+
+fn resolve_expr(all: &Definitions, ty: &Type) -> String {
+    match ty {
+        Type::Nullable { null_branch: 1, .. } => "resolve_null_last(reader, plan, step)?".into(),
+        _ => format!("<{} as Datum>::resolve(reader, plan, step)?", rust_type(all, ty)),
     }
 }
 

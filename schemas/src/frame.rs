@@ -1,7 +1,10 @@
 //! Confluent's frame around a datum: one magic byte, then the schema's id.
 //! Source: Confluent wire format; magic 0 is followed by four bytes of id, big-endian.
 
-use crate::codec::{Decode, DecodeError, Encode};
+use crate::{
+    codec::{Decode, DecodeError, Encode},
+    plan::Plans,
+};
 
 /// First byte of a frame with a numeric id.
 pub const MAGIC_ID: u8 = 0;
@@ -45,6 +48,22 @@ impl FrameError {
             Self::OtherSchema { .. } => "frame_other_schema",
             Self::Datum(e) => e.kind(),
         }
+    }
+}
+
+/// Decodes a frame of any writer that `plans` knows; `plans` must be for the reader `T`.
+///
+/// # Errors
+/// Not a frame, an id without a plan, or a datum that `T` cannot take.
+#[inline]
+pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Result<T, FrameError> {
+    let (found, datum) = split(message)?;
+    if found == T::SCHEMA_ID {
+        return Ok(T::decode(datum)?);
+    }
+    match plans.get(found) {
+        Some(plan) => Ok(T::decode_resolved(datum, plan)?),
+        None => Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found }),
     }
 }
 

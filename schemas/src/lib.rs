@@ -22,6 +22,7 @@ pub mod plan;
 pub mod proof;
 
 use codec::DecodeError;
+use plan::Plan;
 
 /// A schema that is part of the binary.
 #[derive(Debug)]
@@ -37,6 +38,11 @@ pub struct Builtin {
     /// # Errors
     /// As `Decode::decode`.
     pub recode: fn(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>,
+    /// Decodes a bare datum of another writer by the generated type and appends it encoded with the type's own schema.
+    ///
+    /// # Errors
+    /// As `Decode::decode_resolved`.
+    pub resolve: fn(&[u8], &Plan, &mut Vec<u8>) -> Result<(), DecodeError>,
 }
 
 /// All built-in schemas, in the order of their ids.

@@ -1,6 +1,8 @@
 //! Arrays without allocation: the bytes of a checked message, or a slice that somebody else owns.
 
-use super::{Datum, DecodeError, EncodeError, Limits, Reader, write_long};
+use super::via::{Via, read_via};
+use super::{Datum, DecodeError, DecodeErrorKind as E, EncodeError, Limits, Reader, write_long};
+use crate::plan::{Plan, Step, StepId};
 use std::fmt;
 
 /// An Avro array.
@@ -15,6 +17,7 @@ enum Form<'a, T> {
     Encoded {
         blocks: &'a [u8],
         len: usize,
+        via: Option<Via<'a>>,
     },
     Items(&'a [T]),
 }
@@ -44,7 +47,9 @@ impl<'a, T: Datum<'a>> Array<'a, T> {
     #[inline]
     pub fn iter(&self) -> ArrayIter<'a, T> {
         ArrayIter(match self.form {
-            Form::Encoded { blocks, len } => Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len },
+            Form::Encoded { blocks, len, via } => {
+                Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len, via }
+            }
             Form::Items(items) => Walk::Items(items.iter()),
         })
     }
@@ -93,13 +98,19 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
     #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         match self.form {
-            Form::Encoded { blocks, .. } => out.extend_from_slice(blocks),
+            Form::Encoded { blocks, via: None, .. } => out.extend_from_slice(blocks),
             Form::Items([]) => out.push(0),
             Form::Items(items) => {
                 write_long(out, items.len() as i64);
                 for item in items {
                     item.write(out);
                 }
+                out.push(0);
+            }
+            Form::Encoded { len: 0, .. } => out.push(0),
+            Form::Encoded { len, .. } => {
+                write_long(out, len as i64);
+                self.iter().for_each(|item| item.write(out));
                 out.push(0);
             }
         }
@@ -110,7 +121,7 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
         let start = reader.rest();
         let len = reader.items(false, T::skip)?;
         let blocks = &start[..start.len() - reader.rest().len()];
-        Ok(Self { form: Form::Encoded { blocks, len } })
+        Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
     #[inline]
@@ -121,6 +132,17 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         self.iter().try_for_each(|item| item.check(limits))
     }
+
+    #[inline]
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        let Step::Array { item, .. } = plan.node(step).step else { return Err(reader.error(E::TypeMismatch)) };
+        let via = Via { plan, step: item };
+        let start = reader.rest();
+        // Zero-width items are for the writer to have: a generated type's own items have bytes.
+        let len = reader.items(false, |reader| T::resolve(reader, plan, item).map(|_| ()))?;
+        let blocks = &start[..start.len() - reader.rest().len()];
+        Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
+    }
 }
 
 /// Items of an [`Array`].
@@ -129,7 +151,7 @@ pub struct ArrayIter<'a, T>(Walk<'a, T>);
 
 #[derive(Clone)]
 enum Walk<'a, T> {
-    Encoded { reader: Reader<'a>, in_block: usize, left: usize },
+    Encoded { reader: Reader<'a>, in_block: usize, left: usize, via: Option<Via<'a>> },
     Items(std::slice::Iter<'a, T>),
 }
 
@@ -141,14 +163,14 @@ impl<'a, T: Datum<'a>> Iterator for ArrayIter<'a, T> {
         match &mut self.0 {
             Walk::Items(items) => items.next().copied(),
             Walk::Encoded { left: 0, .. } => None,
-            Walk::Encoded { reader, in_block, left } => {
+            Walk::Encoded { reader, in_block, left, via } => {
                 // These bytes were read once without error, so neither `?` below can end the walk early.
                 if *in_block == 0 {
                     *in_block = reader.next_block(false).ok()??.items;
                 }
                 *in_block -= 1;
                 *left -= 1;
-                T::read(reader).ok()
+                read_via(reader, *via).ok()
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Maps without allocation: the bytes of a checked message, or pairs that somebody else owns.
 
-use super::{Datum, DecodeError, EncodeError, Limits, Reader, primitive::within, write_long};
+use super::via::{Via, read_via};
+use super::{Datum, DecodeError, DecodeErrorKind as E, EncodeError, Limits, Reader, primitive::within, write_long};
+use crate::plan::{Plan, Step, StepId};
 use std::fmt;
 
 /// An Avro map from text to `V`, small by its limit, so look-ups walk. Where a key repeats, the last one counts.
@@ -18,6 +20,7 @@ enum Form<'a, V> {
     Encoded {
         blocks: &'a [u8],
         len: usize,
+        via: Option<Via<'a>>,
     },
     Pairs(&'a [(&'a str, V)]),
 }
@@ -47,7 +50,9 @@ impl<'a, V: Datum<'a>> Map<'a, V> {
     #[inline]
     pub fn iter(&self) -> MapIter<'a, V> {
         MapIter(match self.form {
-            Form::Encoded { blocks, len } => Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len },
+            Form::Encoded { blocks, len, via } => {
+                Walk::Encoded { reader: Reader::checked(blocks), in_block: 0, left: len, via }
+            }
             Form::Pairs(pairs) => Walk::Pairs(pairs.iter()),
         })
     }
@@ -98,11 +103,20 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
     #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         match self.form {
-            Form::Encoded { blocks, .. } => out.extend_from_slice(blocks),
+            Form::Encoded { blocks, via: None, .. } => out.extend_from_slice(blocks),
             Form::Pairs([]) => out.push(0),
             Form::Pairs(pairs) => {
                 write_long(out, pairs.len() as i64);
                 for (key, value) in pairs {
+                    key.write(out);
+                    value.write(out);
+                }
+                out.push(0);
+            }
+            Form::Encoded { len: 0, .. } => out.push(0),
+            Form::Encoded { len, .. } => {
+                write_long(out, len as i64);
+                for (key, value) in self.iter() {
                     key.write(out);
                     value.write(out);
                 }
@@ -116,7 +130,7 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
         let start = reader.rest();
         let len = reader.entries(V::skip)?;
         let blocks = &start[..start.len() - reader.rest().len()];
-        Ok(Self { form: Form::Encoded { blocks, len } })
+        Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
     #[inline]
@@ -128,6 +142,16 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
         within("entries in a map", self.len(), limits.map_entries)?;
         self.iter().try_for_each(|(key, value)| key.check(limits).and_then(|()| value.check(limits)))
     }
+
+    #[inline]
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        let Step::Map { value } = plan.node(step).step else { return Err(reader.error(E::TypeMismatch)) };
+        let via = Via { plan, step: value };
+        let start = reader.rest();
+        let len = reader.entries(|reader| V::resolve(reader, plan, value).map(|_| ()))?;
+        let blocks = &start[..start.len() - reader.rest().len()];
+        Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
+    }
 }
 
 /// Entries of a [`Map`].
@@ -136,7 +160,7 @@ pub struct MapIter<'a, V>(Walk<'a, V>);
 
 #[derive(Clone)]
 enum Walk<'a, V> {
-    Encoded { reader: Reader<'a>, in_block: usize, left: usize },
+    Encoded { reader: Reader<'a>, in_block: usize, left: usize, via: Option<Via<'a>> },
     Pairs(std::slice::Iter<'a, (&'a str, V)>),
 }
 
@@ -148,14 +172,14 @@ impl<'a, V: Datum<'a>> Iterator for MapIter<'a, V> {
         match &mut self.0 {
             Walk::Pairs(pairs) => pairs.next().copied(),
             Walk::Encoded { left: 0, .. } => None,
-            Walk::Encoded { reader, in_block, left } => {
+            Walk::Encoded { reader, in_block, left, via } => {
                 // These bytes were read once without error, so no `?` below can end the walk early.
                 if *in_block == 0 {
                     *in_block = reader.next_block(false).ok()??.items;
                 }
                 *in_block -= 1;
                 *left -= 1;
-                Some((reader.read_str().ok()?, V::read(reader).ok()?))
+                Some((reader.read_str().ok()?, read_via(reader, *via).ok()?))
             }
         }
     }

@@ -8,14 +8,16 @@ mod map;
 mod primitive;
 mod reader;
 mod text;
+mod via;
 
 pub use array::{Array, ArrayIter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use limits::Limits;
 pub use map::{LongMap, Map, MapIter};
-pub use primitive::{read_null_last, skip_null_last, write_long, write_null_last};
+pub use primitive::{read_null_last, resolve_null_last, skip_null_last, write_long, write_null_last};
 pub use reader::Reader;
 
+use crate::plan::{Plan, Step, StepId};
 use std::fmt::Debug;
 
 /// A type with an Avro encoding, of its own or as a part of another.
@@ -37,6 +39,30 @@ pub trait Datum<'a>: Copy + Debug + PartialEq {
     /// # Errors
     /// The first limit that is passed, and where.
     fn check(&self, limits: &Limits) -> Result<(), EncodeError>;
+    /// Reads one value that another schema wrote.
+    ///
+    /// # Errors
+    /// As `read`, or the plan's writer has what this type cannot take.
+    #[inline]
+    fn resolve(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        let node = plan.node(step);
+        if node.same {
+            return Self::read(reader);
+        }
+        match &node.step {
+            Step::FromUnion(branches) => {
+                let branch = reader.read_branch(branches.len())?;
+                Self::resolve(reader, plan, branches[branch])
+            }
+            Step::Fail(kind) => Err(reader.error(*kind)),
+            _ => Self::convert(reader, plan, step),
+        }
+    }
+    /// Reads one value by a step that changes the encoding; `resolve` has dealt with the writer's unions.
+    ///
+    /// # Errors
+    /// As `resolve`.
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError>;
 }
 
 /// A message type that can be written.
@@ -68,6 +94,11 @@ pub trait Decode<'a>: Sized {
     /// # Errors
     /// The bytes are no such value, are beyond a limit, or bytes are left over.
     fn decode(datum: &'a [u8]) -> Result<Self, DecodeError>;
+    /// Decodes a bare datum that was written with another schema, by the plan for that writer and this type.
+    ///
+    /// # Errors
+    /// As `decode`, or the writer has what this type cannot take.
+    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError>;
 }
 
 /// Decodes one value that must fill `datum` exactly.
@@ -78,6 +109,22 @@ pub trait Decode<'a>: Sized {
 pub fn decode_exact<'a, T: Datum<'a>>(datum: &'a [u8], limits: &'static Limits) -> Result<T, DecodeError> {
     let mut reader = Reader::new(datum, limits)?;
     let value = T::read(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
+/// Decodes one value of a plan's writer that must fill `datum` exactly.
+///
+/// # Errors
+/// As [`Decode::decode_resolved`].
+#[inline]
+pub(crate) fn resolve_exact<'a, T: Datum<'a>>(
+    datum: &'a [u8],
+    plan: &'a Plan,
+    limits: &'static Limits,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(datum, limits)?;
+    let value = T::resolve(&mut reader, plan, plan.root())?;
     reader.finish()?;
     Ok(value)
 }

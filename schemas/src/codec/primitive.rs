@@ -1,6 +1,7 @@
 //! Datum for Avro's primitives and "null or T".
 
-use super::{Datum, DecodeError, EncodeError, Limits, Reader};
+use super::{Datum, DecodeError, DecodeErrorKind as E, EncodeError, Limits, Reader};
+use crate::plan::{Plan, Step, StepId};
 
 /// Appends a long.
 #[inline]
@@ -21,17 +22,19 @@ pub fn write_long(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&buffer[..=n]);
 }
 
+/// `$write` and `$read` are the encoding; each `$step => $convert` reads it from another type's.
 macro_rules! scalar {
-    ($ty:ty, |$value:ident, $out:ident| $write:expr, |$reader:ident| $read:expr) => {
+    ($ty:ty, $write:expr, $read:expr, {$($step:pat => $convert:expr),*}) => {
         impl<'a> Datum<'a> for $ty {
             #[inline]
-            fn write(&self, $out: &mut Vec<u8>) {
-                let $value = *self;
-                $write
+            fn write(&self, out: &mut Vec<u8>) {
+                let write: fn($ty, &mut Vec<u8>) = $write;
+                write(*self, out)
             }
             #[inline]
-            fn read($reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-                $read
+            fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+                let read: fn(&mut Reader<'a>) -> Result<Self, DecodeError> = $read;
+                read(reader)
             }
             #[inline]
             fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
@@ -40,19 +43,34 @@ macro_rules! scalar {
             fn check(&self, _: &Limits) -> Result<(), EncodeError> {
                 Ok(())
             }
+            #[inline]
+            fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+                match &plan.node(step).step {
+                    $($step => {
+                        let convert: fn(&mut Reader<'a>) -> Result<Self, DecodeError> = $convert;
+                        convert(reader)
+                    })*
+                    _ => Err(reader.error(E::TypeMismatch)),
+                }
+            }
         }
     };
 }
 
-scalar!(i64, |value, out| write_long(out, value), |reader| reader.read_long());
-scalar!(i32, |value, out| write_long(out, i64::from(value)), |reader| reader.read_int());
-scalar!(f32, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| reader
-    .take_array()
-    .map(f32::from_le_bytes));
-scalar!(f64, |value, out| out.extend_from_slice(&value.to_le_bytes()), |reader| reader
-    .take_array()
-    .map(f64::from_le_bytes));
-scalar!(bool, |value, out| out.push(u8::from(value)), |reader| reader.read_boolean());
+scalar!(bool, |v, out| out.push(u8::from(v)), |r| r.read_boolean(), {});
+scalar!(i32, |v, out| write_long(out, i64::from(v)), |r| r.read_int(), {});
+scalar!(i64, |v, out| write_long(out, v), |r| r.read_long(), {
+    Step::IntToLong => |r| r.read_int().map(i64::from)
+});
+scalar!(f32, |v, out| out.extend_from_slice(&v.to_le_bytes()), |r| r.take_array().map(f32::from_le_bytes), {
+    Step::IntToFloat => |r| r.read_int().map(|n| n as f32),
+    Step::LongToFloat => |r| r.read_long().map(|n| n as f32)
+});
+scalar!(f64, |v, out| out.extend_from_slice(&v.to_le_bytes()), |r| r.take_array().map(f64::from_le_bytes), {
+    Step::IntToDouble => |r| r.read_int().map(f64::from),
+    Step::LongToDouble => |r| r.read_long().map(|n| n as f64),
+    Step::FloatToDouble => |r| r.take_array().map(|b| f64::from(f32::from_le_bytes(b)))
+});
 
 impl<'a> Datum<'a> for &'a str {
     #[inline]
@@ -69,6 +87,13 @@ impl<'a> Datum<'a> for &'a str {
     }
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         within("bytes in a string", self.len(), limits.string_bytes)
+    }
+    #[inline]
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        match plan.node(step).step {
+            Step::BytesToString => reader.read_str(),
+            _ => Err(reader.error(E::TypeMismatch)),
+        }
     }
 }
 
@@ -89,6 +114,13 @@ impl<'a> Datum<'a> for &'a [u8] {
     }
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         within("bytes", self.len(), limits.message_bytes)
+    }
+    #[inline]
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        match plan.node(step).step {
+            Step::StringToBytes => reader.read_str().map(str::as_bytes),
+            _ => Err(reader.error(E::TypeMismatch)),
+        }
     }
 }
 
@@ -114,6 +146,14 @@ impl<'a, T: Datum<'a>> Datum<'a> for Option<T> {
     }
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
         self.as_ref().map_or(Ok(()), |value| value.check(limits))
+    }
+    #[inline]
+    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+        match plan.node(step).step {
+            Step::IntoUnion { is_null: true, .. } => Ok(None),
+            Step::IntoUnion { value, .. } => T::resolve(reader, plan, value).map(Some),
+            _ => Err(reader.error(E::TypeMismatch)),
+        }
     }
 }
 
@@ -145,6 +185,19 @@ pub fn read_null_last<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<Optio
 #[inline]
 pub fn skip_null_last<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
     if reader.read_branch(2)? == 1 { Ok(()) } else { T::skip(reader) }
+}
+
+/// Reads `[T, "null"]` that another schema wrote.
+///
+/// # Errors
+/// As [`Datum::resolve`].
+#[inline]
+pub fn resolve_null_last<'a, T: Datum<'a>>(
+    reader: &mut Reader<'a>,
+    plan: &'a Plan,
+    step: StepId,
+) -> Result<Option<T>, DecodeError> {
+    if plan.node(step).same { read_null_last(reader) } else { Option::resolve(reader, plan, step) }
 }
 
 pub(super) fn within(what: &'static str, found: usize, limit: usize) -> Result<(), EncodeError> {

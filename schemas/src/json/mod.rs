@@ -66,7 +66,12 @@ impl Printer<'_, '_> {
                 let bytes = reader.take(*size)?;
                 self.binary(bytes, node.reader)?;
             }
-            Step::Enum(symbols) => self.symbol(symbols, node.reader)?,
+            Step::Enum(_) => {
+                let symbol = self.plan.read_symbol(reader, id)?;
+                if let Kind::Enum(e) = self.plan.reader().kind(node.reader) {
+                    write_text(&e.symbols[symbol], &mut self.out);
+                }
+            }
             Step::FromUnion(branches) => {
                 let branch = reader.read_branch(branches.len())?;
                 self.value(branches[branch], depth)?;
@@ -94,16 +99,6 @@ impl Printer<'_, '_> {
                 Ok(())
             }
         }
-    }
-
-    fn symbol(&mut self, symbols: &[Option<u32>], ty: NodeId) -> Result<(), DecodeError> {
-        let before = self.reader;
-        let index = self.reader.read_index(symbols.len())?;
-        match (symbols[index], self.plan.reader().kind(ty)) {
-            (Some(symbol), Kind::Enum(e)) => write_text(&e.symbols[symbol as usize], &mut self.out),
-            _ => return Err(before.error(E::MissingSymbol)),
-        }
-        Ok(())
     }
 
     fn tagged(&mut self, branch: usize, value: StepId, ty: NodeId, depth: usize) -> Result<(), DecodeError> {

@@ -11,7 +11,7 @@ mod skip;
 pub use plans::Plans;
 
 use crate::{
-    codec::DecodeErrorKind,
+    codec::{DecodeError, DecodeErrorKind, Reader},
     compat::CompatError,
     model::{NodeId, Schema},
 };
@@ -120,6 +120,29 @@ impl Plan {
     /// Whether the writer's bytes are the reader's encoding as they are.
     pub fn is_same(&self) -> bool {
         self.node(self.root).same
+    }
+
+    /// What to do for a record; nothing for anything else.
+    #[inline]
+    pub(crate) fn ops(&self, id: StepId) -> &[Op] {
+        match &self.node(id).step {
+            Step::Record(record) => &record.ops,
+            _ => &[],
+        }
+    }
+
+    /// Reads a symbol of the writer as the reader's.
+    #[inline]
+    pub(crate) fn read_symbol(&self, reader: &mut Reader<'_>, id: StepId) -> Result<usize, DecodeError> {
+        let Step::Enum(symbols) = &self.node(id).step else {
+            return Err(reader.error(DecodeErrorKind::TypeMismatch));
+        };
+        let before = *reader;
+        let index = reader.read_index(symbols.len())?;
+        match symbols[index] {
+            Some(symbol) => Ok(symbol as usize),
+            None => Err(before.error(DecodeErrorKind::MissingSymbol)),
+        }
     }
 
     #[inline]
