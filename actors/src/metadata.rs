@@ -26,6 +26,9 @@ pub const SENTINEL_USER: &str = "sentinel_user";
 /// In a verdict on an impression: what the impression cost, micros.
 pub const WIN_PRICE_MICROS: &str = "win_price_micros";
 
+/// In a campaign state: its number among those of one campaign, because positions of two tables do not order them.
+pub const REVISION: &str = "revision";
+
 /// What an exchange writes for the price when it scans the ad for quality.
 const AUDIT: &str = "AUDIT";
 
