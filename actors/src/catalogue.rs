@@ -3,26 +3,32 @@
 use runtime::service::{Service, ServiceDef};
 
 use crate::ads::{Ads, AdsConfig};
+use crate::analytics::{Analytics, AnalyticsConfig};
 use crate::billing::{Billing, BillingConfig};
+use crate::budget::{Budget, BudgetConfig};
 use crate::fraud::{Fraud, FraudConfig};
 use crate::tracking::{Tracking, TrackingConfig};
 
 /// Parameters of every service; the defaults are those of production.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    pub ads: AdsConfig,
+    pub budget: BudgetConfig,
     pub tracking: TrackingConfig,
+    pub ads: AdsConfig,
     pub fraud: FraudConfig,
     pub billing: BillingConfig,
+    pub analytics: AnalyticsConfig,
 }
 
 /// The services, in the order in which an event passes them.
 pub fn services(config: &Config) -> Vec<ServiceDef> {
     vec![
+        define(&config.budget, Budget::new),
         define(&config.tracking, Tracking::new),
         define(&config.ads, Ads::new),
         define(&config.fraud, Fraud::new),
         define(&config.billing, Billing::new),
+        define(&config.analytics, Analytics::new),
     ]
 }
 

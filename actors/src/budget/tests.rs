@@ -156,7 +156,7 @@ fn requests_repeat_without_effect() {
     ask(&mut kit, "r1", 5_000);
     let request = lease_request(&kit, "r1", LeaseRequestKind::Ask, 5_000);
     assert_eq!(send(&mut kit, &request), Ok(Handled::Duplicate));
-    assert_eq!(code(send(&mut kit, &LeaseRequest { amount_micros: 1, ..request.clone() })), CONFLICT);
+    assert_eq!(code(send(&mut kit, &LeaseRequest { amount_micros: 1, ..request })), CONFLICT);
     assert!(kit.take_from(&BUDGET_LEASES).is_empty());
     kit.now_ms += 2 * 3_600_000;
     ask(&mut kit, "r2", 5_000);
