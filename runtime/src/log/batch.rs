@@ -216,6 +216,33 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// What a scan needs of a batch header, without the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peek {
+    pub size: usize,
+    pub base_offset: i64,
+    pub max_timestamp_ms: i64,
+}
+
+/// Reads the header that starts `bytes`; the rest of the batch need not be there.
+pub(super) fn peek(bytes: &[u8]) -> Result<Peek, CorruptBatch> {
+    match Batch::parse(bytes) {
+        Ok((batch, _)) => Ok(Peek::of(&batch, batch.bytes.len())),
+        Err(CorruptBatch::Truncated { needed_bytes, .. }) if bytes.len() >= HEADER_BYTES => {
+            let batch = Batch { bytes };
+            batch.check_header()?;
+            Ok(Peek::of(&batch, needed_bytes))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Peek {
+    fn of(batch: &Batch<'_>, size: usize) -> Self {
+        Self { size, base_offset: batch.base_offset(), max_timestamp_ms: batch.max_timestamp_ms() }
+    }
+}
+
 /// Whole batches back to back, as a fetch gives them. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {

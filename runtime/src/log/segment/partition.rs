@@ -1,0 +1,270 @@
+//! One partition: what readers may see, the recent part of it in memory, the rest in segments.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::super::storage::{Storage, StorageError};
+use super::super::{Extent, Offset, TopicPartition};
+use super::checkpoint::{PartitionPoint, SegmentPoint};
+use super::file::{Filled, Segment};
+use super::lock;
+use super::times::{Mark, Times};
+
+/// Stands for "no retention".
+const KEEP_ALL: i64 = -1;
+
+pub(super) struct Partition {
+    pub of: TopicPartition,
+    pub topic: Arc<str>,
+    /// Dense over all partitions of the log.
+    pub slot: usize,
+    pub directory: String,
+    retention_ms: AtomicI64,
+    pub(super) state: Mutex<PartitionState>,
+}
+
+pub(super) struct PartitionState {
+    pub start: Offset,
+    pub high_watermark: Offset,
+    /// Recent runs, oldest first, without gaps, up to the high watermark.
+    pub tail: VecDeque<TailRun>,
+    /// In order; the last one is written.
+    pub segments: Vec<Arc<Segment>>,
+    pub times: Times,
+    readers: Vec<(u64, Arc<Notify>)>,
+    next_reader: u64,
+}
+
+/// The batches of this partition in one journal group.
+#[derive(Clone, Debug)]
+pub(super) struct TailRun {
+    pub base: Offset,
+    pub next: Offset,
+    pub bytes: Bytes,
+}
+
+impl Partition {
+    pub(super) fn new(of: TopicPartition, topic: Arc<str>, slot: usize, retention_ms: Option<i64>) -> Self {
+        let directory = format!("{topic}-{}", of.partition);
+        Self {
+            of,
+            topic,
+            slot,
+            directory,
+            retention_ms: AtomicI64::new(retention_ms.unwrap_or(KEEP_ALL)),
+            state: Mutex::new(PartitionState {
+                start: 0,
+                high_watermark: 0,
+                tail: VecDeque::new(),
+                segments: Vec::new(),
+                times: Times::default(),
+                readers: Vec::new(),
+                next_reader: 0,
+            }),
+        }
+    }
+
+    pub(super) fn set_retention(&self, retention_ms: Option<i64>) {
+        self.retention_ms.store(retention_ms.unwrap_or(KEEP_ALL), Ordering::Relaxed);
+    }
+
+    pub(super) fn retention_ms(&self) -> Option<i64> {
+        Some(self.retention_ms.load(Ordering::Relaxed)).filter(|ms| *ms != KEEP_ALL)
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        let state = lock(&self.state);
+        Extent { start: state.start, high_watermark: state.high_watermark }
+    }
+
+    /// Shows a synced run to readers and wakes them.
+    pub(super) fn publish(&self, run: TailRun, mark: Mark) {
+        let mut state = lock(&self.state);
+        assert_eq!(run.base, state.high_watermark, "INVARIANT offsets_are_dense in {}", self.directory);
+        state.high_watermark = run.next;
+        state.tail.push_back(run);
+        state.times.push(mark);
+        for (_, wake) in &state.readers {
+            // Leaves a permit when nobody waits: no wake-up is lost.
+            wake.notify_one();
+        }
+    }
+
+    /// Drops the oldest run from memory; segments hold it.
+    pub(super) fn evict(&self) {
+        lock(&self.state).tail.pop_front();
+    }
+
+    /// One past the last record in segments.
+    pub(super) fn filled_to(&self) -> Offset {
+        lock(&self.state).segments.last().map_or(0, |segment| segment.filled().next)
+    }
+
+    pub(super) fn add_reader(&self, wake: Arc<Notify>) -> u64 {
+        let mut state = lock(&self.state);
+        let id = state.next_reader;
+        state.next_reader += 1;
+        state.readers.push((id, wake));
+        id
+    }
+
+    pub(super) fn remove_reader(&self, id: u64) {
+        lock(&self.state).readers.retain(|(found, _)| *found != id);
+    }
+
+    /// Moves the start. Gives the segments that nobody reads any more; their files may go when no checkpoint names them.
+    pub(super) fn trim(&self, to: Offset) -> Vec<String> {
+        let mut state = lock(&self.state);
+        state.start = state.start.max(to);
+        let start = state.start;
+        let last = state.segments.len().saturating_sub(1);
+        let gone = state.segments[..last].iter().take_while(|segment| segment.filled().next <= start).count();
+        state.segments.drain(..gone).map(|segment| segment.name.clone()).collect()
+    }
+
+    /// The last segment that is older than its retention allows ends here: everything below may go.
+    pub(super) fn expired_below(&self, now_ms: i64) -> Option<Offset> {
+        let oldest_ms = now_ms.checked_sub(self.retention_ms()?)?;
+        let state = lock(&self.state);
+        let last = state.segments.len().saturating_sub(1);
+        let expired = state.segments[..last].iter().take_while(|segment| {
+            let filled = segment.filled();
+            filled.max_timestamp_ms < oldest_ms && filled.next <= state.high_watermark
+        });
+        expired.last().map(|segment| segment.filled().next).filter(|to| *to > state.start)
+    }
+
+    /// The segment that a run of `bytes` goes into, and whether it is a new one.
+    pub(super) fn segment_for(
+        &self,
+        base: Offset,
+        bytes: usize,
+        segment_bytes: u64,
+        now_ms: i64,
+    ) -> (Arc<Segment>, bool) {
+        let mut state = lock(&self.state);
+        if let Some(last) = state.segments.last() {
+            let filled = last.filled();
+            let full = filled.bytes + bytes as u64 > segment_bytes;
+            // Retention works on whole segments: one must not stay open much longer than it may be kept.
+            let old = match (self.retention_ms(), last.first_timestamp_ms()) {
+                (Some(retention_ms), Some(first_ms)) => now_ms.saturating_sub(first_ms) > retention_ms / 4,
+                _ => false,
+            };
+            if filled.bytes == 0 || !(full || old) {
+                return (last.clone(), false);
+            }
+            last.seal();
+        }
+        let filled = Filled { bytes: 0, next: base, max_timestamp_ms: i64::MIN };
+        let segment = Arc::new(Segment::new(&self.directory, base, filled));
+        state.segments.push(segment.clone());
+        (segment, true)
+    }
+
+    /// Takes back a new segment whose file could not be made.
+    pub(super) fn forget_empty_segment(&self) {
+        let mut state = lock(&self.state);
+        if state.segments.last().is_some_and(|last| last.filled().bytes == 0) {
+            state.segments.pop();
+        }
+    }
+
+    /// What a checkpoint says about it; `None` while it is untouched.
+    pub(super) fn point(&self) -> Option<PartitionPoint> {
+        let state = lock(&self.state);
+        let next = state.segments.last().map_or(state.start, |segment| segment.filled().next);
+        if next == 0 && state.start == 0 {
+            return None;
+        }
+        let segments = state.segments.iter().map(|segment| {
+            let filled = segment.filled();
+            SegmentPoint { base: segment.base, bytes: filled.bytes, max_timestamp_ms: filled.max_timestamp_ms }
+        });
+        Some(PartitionPoint {
+            topic: self.of.topic,
+            partition: self.of.partition,
+            start: state.start,
+            next,
+            segments: segments.collect(),
+        })
+    }
+
+    /// Files of its segments.
+    pub(super) fn segment_names(&self) -> Vec<String> {
+        lock(&self.state).segments.iter().map(|segment| segment.name.clone()).collect()
+    }
+
+    /// Takes over what a checkpoint says, at open.
+    pub(super) fn restore(&self, point: &PartitionPoint) {
+        let mut state = lock(&self.state);
+        state.start = point.start;
+        state.high_watermark = point.next;
+        let ends = point.segments.iter().skip(1).map(|segment| segment.base).chain([point.next]);
+        let segments = point.segments.iter().zip(ends).map(|(segment, next)| {
+            let filled = Filled { bytes: segment.bytes, next, max_timestamp_ms: segment.max_timestamp_ms };
+            Arc::new(Segment::new(&self.directory, segment.base, filled))
+        });
+        state.segments = segments.collect();
+        let last = state.segments.len().saturating_sub(1);
+        state.segments[..last].iter().for_each(|segment| segment.seal());
+    }
+
+    /// Writes a run that recovery found in the journal; what segments hold already is skipped by the caller.
+    pub(super) fn advance(&self, next: Offset) {
+        lock(&self.state).high_watermark = next;
+    }
+
+    /// Event time at `offset`, if memory knows it.
+    pub(super) fn timestamp_at(&self, offset: Offset) -> Option<i64> {
+        let state = lock(&self.state);
+        if offset < state.start || offset >= state.high_watermark {
+            return None;
+        }
+        if let Some(mark) = state.times.at(offset) {
+            return Some(mark.timestamp_ms);
+        }
+        state.find_segment(offset)?.timestamp_near(offset)
+    }
+
+    /// Writes one run at the end of the segments. The new segment, if one was begun, and the one to sync, if it was clean.
+    pub(super) fn fill(
+        &self,
+        storage: &dyn Storage,
+        run: &TailRun,
+        config: &super::SegmentLogConfig,
+        now_ms: i64,
+    ) -> Result<Filling, StorageError> {
+        let (segment, new) = self.segment_for(run.base, run.bytes.len(), config.segment_bytes, now_ms);
+        assert_eq!(segment.filled().next, run.base, "INVARIANT segments_are_dense in {}", self.directory);
+        let made = if new { storage.create_dir(&self.directory) } else { Ok(()) };
+        let written = made.and_then(|()| segment.append(storage, &run.bytes, config.index_interval_bytes));
+        match written {
+            Ok(was_clean) => Ok(Filling { new, dirtied: was_clean.then_some(segment) }),
+            Err(error) => {
+                if new {
+                    self.forget_empty_segment();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What writing a run changed.
+pub(super) struct Filling {
+    pub new: bool,
+    pub dirtied: Option<Arc<Segment>>,
+}
+
+impl PartitionState {
+    /// The segment that holds `offset`.
+    pub(super) fn find_segment(&self, offset: Offset) -> Option<&Arc<Segment>> {
+        let after = self.segments.partition_point(|segment| segment.base <= offset);
+        self.segments.get(after.checked_sub(1)?)
+    }
+}
