@@ -45,7 +45,7 @@ pub struct Clock {
     origin: tokio::time::Instant,
     /// Wall milliseconds at `origin`.
     wall_origin_ms: i64,
-    /// Simulated skew of the wall clock, ms; always 0 in production, where the system's clock is asked.
+    /// Added to the wall clock, ms: simulated skew, and time run forward.
     skew_ms: Arc<AtomicI64>,
     system: bool,
 }
@@ -66,16 +66,21 @@ impl Clock {
 
     /// Milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> i64 {
-        if self.system {
-            return system_ms();
-        }
-        self.wall_origin_ms + self.origin.elapsed().as_millis() as i64 + self.skew_ms.load(Ordering::Relaxed)
+        let since =
+            if self.system { system_ms() } else { self.wall_origin_ms + self.origin.elapsed().as_millis() as i64 };
+        since + self.skew_ms.load(Ordering::Relaxed)
     }
 
     /// Simulation only: moves the wall clock, never the monotonic one.
     pub fn set_skew_ms(&self, skew_ms: i64) {
         assert!(!self.system, "the system's clock is not ours to move");
         self.skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    /// Lets wall time run ahead, so that what waits for its time comes due at once (`up --until-idle`).
+    pub fn run_forward(&self, by_ms: i64) {
+        assert!(by_ms >= 0, "time runs forward");
+        self.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     pub async fn sleep(&self, duration: Duration) {

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod log;
 pub mod offsets;
 pub mod outcome;
+pub mod park;
 pub mod platform;
 pub mod producer;
 pub mod service;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -88,6 +88,11 @@ impl Bulkhead {
     /// Records readable and not settled.
     pub fn lag(&self) -> u64 {
         self.shards.iter().map(|shard| shard.ctx.lag()).sum()
+    }
+
+    /// Events waiting as rows until they are due.
+    pub fn parked(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.ctx.parked.load(Ordering::Relaxed)).sum()
     }
 
     /// Shards that are up.
@@ -218,6 +223,11 @@ impl Platform {
         self.bulkheads.iter().map(Bulkhead::lag).sum()
     }
 
+    /// Events waiting as rows, over all services.
+    pub fn parked(&self) -> u64 {
+        self.bulkheads.iter().map(Bulkhead::parked).sum()
+    }
+
     /// Waits until nothing is left to do, at most for `limit`; `true` when idle. What is emitted by the last commit is
     /// itself input, so it must stay idle for a while.
     pub async fn idle(&self, limit: Duration) -> bool {
@@ -229,7 +239,7 @@ impl Platform {
             if self.env.clock.mono_us() > until_us {
                 return false;
             }
-            calm = if self.lag() == 0 { calm + 1 } else { 0 };
+            calm = if self.lag() == 0 && self.parked() == 0 { calm + 1 } else { 0 };
             self.env.clock.sleep(STEP).await;
         }
         true
@@ -334,6 +344,7 @@ impl Parts<'_> {
             services: self.ids.clone(),
             outputs: self.topics.clone(),
             count_from: AtomicI64::new(-1),
+            parked: AtomicU64::new(0),
             draining: draining.clone(),
         }
     }

@@ -20,6 +20,8 @@ pub struct Tally {
     /// Absorbed: repetitions of ours and of the outside.
     pub duplicates: u64,
     pub dead_lettered: u64,
+    /// Set aside as a row until due: not ended yet, and not part of the total.
+    pub parked: u64,
 }
 
 impl Tally {
@@ -27,6 +29,7 @@ impl Tally {
         self.done += other.done;
         self.duplicates += other.duplicates;
         self.dead_lettered += other.dead_lettered;
+        self.parked += other.parked;
     }
 
     pub fn total(&self) -> u64 {
@@ -39,6 +42,8 @@ pub struct ServiceStats {
     pub done: AtomicU64,
     pub duplicates: AtomicU64,
     pub dead_lettered: AtomicU64,
+    /// Times that an event was set aside until due.
+    pub parked: AtomicU64,
     /// Attempts after the first.
     pub retried: AtomicU64,
     pub restarts: AtomicU64,
@@ -68,6 +73,7 @@ impl Default for ServiceStats {
             done: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             panics: AtomicU64::new(0),
@@ -90,6 +96,7 @@ impl ServiceStats {
         self.done.fetch_add(tally.done, Ordering::Relaxed);
         self.duplicates.fetch_add(tally.duplicates, Ordering::Relaxed);
         self.dead_lettered.fetch_add(tally.dead_lettered, Ordering::Relaxed);
+        self.parked.fetch_add(tally.parked, Ordering::Relaxed);
     }
 
     pub fn tally(&self) -> Tally {
@@ -97,6 +104,7 @@ impl ServiceStats {
             done: self.done.load(Ordering::Relaxed),
             duplicates: self.duplicates.load(Ordering::Relaxed),
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+            parked: self.parked.load(Ordering::Relaxed),
         }
     }
 

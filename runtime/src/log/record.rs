@@ -125,6 +125,16 @@ impl<'a> Headers<'a> {
         Self { rest: &[], left: 0 }
     }
 
+    /// Headers kept as bytes, as `raw` gave them.
+    pub const fn from_raw(bytes: &'a [u8], count: u32) -> Self {
+        Self { rest: bytes, left: count }
+    }
+
+    /// The bytes of the headers not walked yet, and their count.
+    pub const fn raw(&self) -> (&'a [u8], u32) {
+        (self.rest, self.left)
+    }
+
     /// Headers not walked yet.
     pub fn len(&self) -> usize {
         self.left as usize

@@ -4,7 +4,9 @@
 //! bounds the restore; `actor` puts it behind ractor, `fetch` feeds it.
 
 mod actor;
+mod event;
 mod fetch;
+mod hold;
 mod process;
 mod publish;
 mod recover;
@@ -15,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
@@ -29,6 +31,7 @@ use crate::env::Env;
 use crate::fault::FaultSwitch;
 use crate::log::{AppendError, FetchError, Log, Offset, PartitionReader, ProducerGroup, TopicPartition};
 use crate::offsets::SettledPrefix;
+use crate::park::Parking;
 use crate::service::{Fold, OutputBuffer, ServiceDef};
 use crate::state::AnyTable;
 use crate::stats::{ServiceStats, Tally};
@@ -162,6 +165,8 @@ pub struct ShardContext {
     /// First sequence whose events are not in `stats` yet; -1 before the first ownership in this process. A commit that
     /// stands though its answer was lost is counted by the next recovery.
     pub count_from: AtomicI64,
+    /// Events waiting as rows of this shard's state.
+    pub parked: AtomicU64,
     /// Set while draining: waits end, what is in hand is finished.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -240,6 +245,7 @@ pub struct Shard {
     ctx: Arc<ShardContext>,
     fold: Box<dyn Fold>,
     marks: Marks,
+    parking: Parking,
     /// What stands, read back from the commit topic.
     standing: Standing,
     epoch: Epoch,
@@ -273,6 +279,7 @@ impl Shard {
     /// Visits the runtime's own tables, then the service's.
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         visit(&mut self.marks.table);
+        visit(&mut self.parking.table);
         self.fold.tables(visit);
     }
 

@@ -47,11 +47,12 @@ impl Shard {
         };
         let ranges = self.staging.ranges.clone();
         let mut encoded = std::mem::take(&mut self.encoded);
-        let (staging, marks, fold) = (&mut self.staging, &mut self.marks, &mut self.fold);
+        let (staging, marks, parking, fold) = (&mut self.staging, &mut self.marks, &mut self.parking, &mut self.fold);
         let publications = staging.commit(
             header,
             &mut |visit| {
                 visit(&mut marks.table);
+                visit(&mut parking.table);
                 fold.tables(visit);
             },
             &mut self.counters,

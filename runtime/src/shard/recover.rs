@@ -15,6 +15,7 @@ use crate::commit::{CommitError, Entry};
 use crate::log::batch::Compression;
 use crate::log::{AppendOptions, BatchBuilder, Batches, Fence, Offset, PartitionReader};
 use crate::offsets::SettledPrefix;
+use crate::park::Parking;
 use crate::service::{Fold, OutputBuffer};
 use crate::stats::Tally;
 
@@ -28,6 +29,7 @@ struct Unpublished {
 struct Rebuild {
     fold: Box<dyn Fold>,
     marks: Marks,
+    parking: Parking,
     standing: Standing,
     positions: BTreeMap<(String, u32), Offset>,
     counters: Counters,
@@ -53,6 +55,7 @@ impl Shard {
         let mut rebuild = Rebuild {
             fold: ctx.def.fold(),
             marks: Marks::default(),
+            parking: Parking::default(),
             standing: Standing::new(),
             positions: BTreeMap::new(),
             counters: Counters::new(),
@@ -234,18 +237,21 @@ impl Rebuild {
             }
         };
         apply(&mut self.marks.table);
+        apply(&mut self.parking.table);
         self.fold.tables(&mut apply);
         self.rows += rows.len();
         result
     }
 
     fn into_shard(
-        self,
+        mut self,
         ctx: Arc<ShardContext>,
         epoch: Epoch,
         reader: Box<dyn PartitionReader>,
         readable: Arc<Notify>,
     ) -> Result<Shard, ShardError> {
+        self.parking.index();
+        ctx.parked.store(self.parking.len() as u64, std::sync::atomic::Ordering::Relaxed);
         let mut positions = Vec::with_capacity(ctx.inputs.len());
         for input in &ctx.inputs {
             let folded = self.positions.get(&(input.topic.name.to_string(), input.at.partition)).copied();
@@ -263,6 +269,7 @@ impl Rebuild {
         let mut shard = Shard {
             fold: self.fold,
             marks: self.marks,
+            parking: self.parking,
             standing: self.standing,
             epoch,
             lineage,
@@ -302,7 +309,20 @@ impl Rebuild {
 fn tally_of(commit: &schemas::events::Commit<'_>) -> Tally {
     use schemas::events::OutcomeKind;
     let total: i64 = commit.inputs.iter().map(|range| range.to - range.from).sum();
-    let of = |kind| commit.outcomes.iter().filter(|outcome| outcome.kind == kind).count() as u64;
-    let (duplicates, dead_lettered) = (of(OutcomeKind::Duplicate), of(OutcomeKind::DeadLettered));
-    Tally { done: (total as u64).saturating_sub(duplicates + dead_lettered), duplicates, dead_lettered }
+    let mut tally = Tally { done: total as u64, ..Tally::default() };
+    for outcome in commit.outcomes {
+        // What ended after waiting was read, and taken off, in an earlier commit.
+        let read_here = commit.inputs.iter().any(|range| {
+            (range.topic, range.partition) == (outcome.topic, outcome.partition)
+                && (range.from..range.to).contains(&outcome.offset)
+        });
+        tally.done -= u64::from(read_here && outcome.kind != OutcomeKind::DoneAfterParking);
+        match outcome.kind {
+            OutcomeKind::Duplicate => tally.duplicates += 1,
+            OutcomeKind::DeadLettered => tally.dead_lettered += 1,
+            OutcomeKind::Parked => tally.parked += 1,
+            OutcomeKind::DoneAfterParking => tally.done += u64::from(!read_here),
+        }
+    }
+    tally
 }

@@ -72,7 +72,7 @@ impl Service for Second {
     type State = Totals;
     fn spec() -> ServiceSpec {
         let (inputs, outputs) = (vec![&MIDDLE], vec![&OUTPUT]);
-        ServiceSpec { name: "second", inputs, outputs, order: Order::Strict, class: Class::Money }
+        ServiceSpec { name: "second", inputs, outputs, order: Order::PerKey, class: Class::Money }
     }
     fn handle(&mut self, state: &mut Totals, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
         fold(&OUTPUT, state, event, effects)
@@ -324,5 +324,57 @@ fn poison_is_exactly_one_dead_letter() {
         assert!(platform.idle(LONG).await);
         let tally = platform.bulkheads[1].stats.tally();
         assert_eq!((tally.done, tally.dead_lettered), (29, 1));
+    });
+}
+
+/// What fails for a while waits as a row; the order of each key is kept, nothing is lost, a restart changes nothing.
+#[test]
+fn a_transient_failure_waits_as_a_row_in_key_order() {
+    simulate(async |env| {
+        let log = PlainLog::kind();
+        let mut config = config();
+        config.limits.retry_delays = [5_000, 20_000, 60_000].map(Duration::from_millis).to_vec();
+        let platform = start(&env, &log, config.clone()).await;
+        produce(&log, 0, 10, "good").await;
+        assert!(platform.idle(LONG).await);
+        platform.bulkheads[1].faults.start(FaultKind::Error);
+        produce(&log, 10, 20, "good").await;
+        env.clock.sleep(Duration::from_secs(1)).await;
+        platform.bulkheads[1].faults.end();
+        produce(&log, 30, 20, "good").await;
+        env.clock.sleep(Duration::from_millis(20)).await;
+        assert!(platform.parked() >= 20, "{}", platform.parked());
+        assert_eq!(platform.lag(), 0, "nothing blocks the partition");
+        platform.kill();
+        let platform = start(&env, &log, config).await;
+        env.clock.sleep(Duration::from_millis(20)).await;
+        assert!(platform.parked() >= 20, "waiting events are state");
+        assert!(platform.idle(LONG).await);
+        assert_eq!(reached(&log), (50, 50));
+        let mut last = std::collections::BTreeMap::new();
+        for value in log.values("output") {
+            let event: ImpressionEvent<'_> = schemas::frame::decode(&value).unwrap();
+            let before = last.insert(event.campaign_id.to_string(), event.timestamp);
+            assert!(before.is_none_or(|before| before < event.timestamp), "{} out of order", event.event_id);
+        }
+    });
+}
+
+/// Time that waits for nobody: what is due in ten minutes is due at once when time is run forward.
+#[test]
+fn time_can_be_run_forward() {
+    simulate(async |env| {
+        let log = PlainLog::kind();
+        let mut config = config();
+        config.limits.retry_delays = vec![Duration::from_secs(600)];
+        let platform = start(&env, &log, config).await;
+        platform.bulkheads[1].faults.start(FaultKind::Error);
+        produce(&log, 0, 10, "good").await;
+        env.clock.sleep(Duration::from_secs(1)).await;
+        platform.bulkheads[1].faults.end();
+        assert_eq!(platform.parked(), 10);
+        env.clock.run_forward(601_000);
+        assert!(platform.idle(Duration::from_secs(5)).await);
+        assert_eq!(platform.bulkheads[1].stats.tally().done, 10);
     });
 }

@@ -1,0 +1,327 @@
+//! One event: judged, tried, and ended one way or another (rules P7, P12, P13).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use schemas::events::OutcomeKind;
+
+use super::hold::{Injected, SLOW_EVENT, injected};
+use super::process::corrupt;
+use super::{Shard, ShardError};
+use crate::commit::marks::Taken;
+use crate::commit::provenance::{HEADER, Provenance};
+use crate::commit::staging::Exception;
+use crate::fault::FaultKind;
+use crate::log::Record;
+use crate::outcome::{Failure, Handled, Reason};
+use crate::park::{Parked, ParkedAt};
+use crate::service::{Effects, Event};
+use crate::topology::{Order, Topic, TopicKind, dead_letter_topic};
+use crate::trace::TRACEPARENT;
+
+/// How long a partition waits before it asks a dependency again.
+const DEPENDENCY_PROBE: Duration = Duration::from_millis(200);
+/// Panics of one event before it is poison.
+const POISON_PANICS: u32 = 3;
+
+/// What one attempt at an event came to.
+enum Attempt {
+    Ended(Handled),
+    Failed(Failure),
+    Panicked(String),
+}
+
+/// What follows from an attempt.
+enum Verdict {
+    /// The event has ended; it is counted.
+    Ended(Ending),
+    /// Another attempt after this long. Without an attempt used up where the fold asked to wait.
+    Again { after: Duration, used: bool },
+}
+
+enum Ending {
+    Done,
+    Exception(OutcomeKind, &'static str),
+}
+
+impl Shard {
+    /// One event, until it has ended, or waits as a row.
+    pub(super) async fn event(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        record: &Record<'_>,
+    ) -> Result<(), ShardError> {
+        let from = provenance(record);
+        if let Some(from) = &from
+            && self.is_repeated(topic, partition, record.offset, from)?
+        {
+            self.end(topic, partition, record.offset, Ending::Exception(OutcomeKind::Duplicate, "REPEATED"));
+            return Ok(());
+        }
+        if self.ctx.faults.is(FaultKind::Slow) {
+            self.ctx.faults.fire();
+            self.ctx.env.clock.sleep(SLOW_EVENT).await;
+        }
+        let key = record.key.unwrap_or_default();
+        if self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, key) {
+            self.park(topic, partition, record, 0, None);
+        } else {
+            self.until_ended(topic, partition, record).await?;
+        }
+        if let Some(from) = &from {
+            self.marks.take(topic.name, partition, from);
+        }
+        Ok(())
+    }
+
+    /// Tries until the event has ended; waits in place where nothing may overtake it, as a row where something may.
+    async fn until_ended(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        record: &Record<'_>,
+    ) -> Result<(), ShardError> {
+        let mut attempt = 1;
+        loop {
+            match self.judge(topic, partition, record, attempt)? {
+                Verdict::Ended(outcome) => {
+                    self.end(topic, partition, record.offset, outcome);
+                    return Ok(());
+                }
+                Verdict::Again { after, used: true }
+                    if self.ctx.def.spec.order != Order::Strict && !self.parking.is_full() =>
+                {
+                    let due_ms = self.now_ms + after.as_millis() as i64;
+                    self.park(topic, partition, record, attempt, Some(due_ms));
+                    return Ok(());
+                }
+                Verdict::Again { after, used } => {
+                    attempt += u32::from(used);
+                    self.ctx.wait(after).await?;
+                }
+            }
+        }
+    }
+
+    /// Another attempt at what is due among the waiting events.
+    pub(super) async fn retry_parked(&mut self) -> Result<(), ShardError> {
+        while let Some((at, row)) = self.parking.take_due(self.now_ms) {
+            let (name, partition, offset) = &at;
+            let known = self.ctx.inputs.iter().find(|input| input.topic.name == name.as_str());
+            // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
+            let Some(topic) = known.map(|input| input.topic) else { continue };
+            let record = row.record(*offset);
+            match self.judge(topic, *partition, &record, row.attempt + 1)? {
+                Verdict::Ended(outcome) => {
+                    let outcome = match outcome {
+                        Ending::Done => Ending::Exception(OutcomeKind::DoneAfterParking, "PARKED"),
+                        exception => exception,
+                    };
+                    self.end(topic, *partition, *offset, outcome);
+                    self.parking.ended(&at, &row.key, self.now_ms);
+                }
+                Verdict::Again { after, used } => {
+                    let due_ms = Some(self.now_ms + after.as_millis().max(1) as i64);
+                    self.parking.park(at, Parked { attempt: row.attempt + u32::from(used), due_ms, ..row });
+                }
+            }
+            if self.is_full() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn park(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>, attempt: u32, due_ms: Option<i64>) {
+        let at: ParkedAt = (topic.name.into(), partition, record.offset);
+        self.parking.park(at, Parked::of(record, attempt, due_ms));
+        self.tally.parked += 1;
+        self.except(topic, partition, record.offset, OutcomeKind::Parked, "PARKED");
+    }
+
+    /// One attempt and what follows from it. The type of a failure decides; no call site decides that again.
+    fn judge(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        record: &Record<'_>,
+        attempt: u32,
+    ) -> Result<Verdict, ShardError> {
+        let delay = self.ctx.limits.retry_delays.get(attempt as usize - 1).copied();
+        let verdict = match self.attempt(topic, partition, record) {
+            Attempt::Ended(Handled::Done) => Verdict::Ended(Ending::Done),
+            Attempt::Ended(Handled::Duplicate) => {
+                Verdict::Ended(Ending::Exception(OutcomeKind::Duplicate, "DUPLICATE"))
+            }
+            Attempt::Failed(Failure::Throttled(_) | Failure::DependencyDown(_)) => {
+                Verdict::Again { after: DEPENDENCY_PROBE, used: false }
+            }
+            Attempt::Failed(Failure::Transient(_)) if delay.is_some() => {
+                Verdict::Again { after: delay.unwrap_or_default(), used: true }
+            }
+            Attempt::Panicked(_) if attempt < POISON_PANICS => {
+                Verdict::Again { after: delay.unwrap_or_default(), used: true }
+            }
+            Attempt::Failed(failure) => {
+                self.set_aside(topic, partition, record, failure.kind(), failure.reason(), attempt)?;
+                Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, failure.reason().code))
+            }
+            Attempt::Panicked(message) => {
+                self.set_aside(topic, partition, record, "POISON", &Reason::new("POISON", message), attempt)?;
+                Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, "POISON"))
+            }
+        };
+        if matches!(verdict, Verdict::Again { used: true, .. }) {
+            self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(verdict)
+    }
+
+    /// Counts how an event ended and notes what is not plainly done.
+    fn end(&mut self, topic: &'static Topic, partition: u32, offset: i64, outcome: Ending) {
+        match outcome {
+            Ending::Done => self.tally.done += 1,
+            Ending::Exception(kind, code) => {
+                match kind {
+                    OutcomeKind::Duplicate => self.tally.duplicates += 1,
+                    OutcomeKind::DeadLettered => self.tally.dead_lettered += 1,
+                    OutcomeKind::Parked | OutcomeKind::DoneAfterParking => self.tally.done += 1,
+                }
+                self.except(topic, partition, offset, kind, code);
+            }
+        }
+    }
+
+    /// Rule P7. In compacted topics repetitions are harmless and gaps are normal (P10).
+    fn is_repeated(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        offset: i64,
+        from: &Provenance,
+    ) -> Result<bool, ShardError> {
+        if topic.kind == TopicKind::Compacted || !self.ctx.guards.drops_repetitions() {
+            return Ok(false);
+        }
+        let services = &self.ctx.services;
+        let producer = || {
+            let name = services.get(&from.service).copied().unwrap_or("an unknown service");
+            format!("{name}-{}", from.partition)
+        };
+        Ok(self.marks.judge(topic.name, partition, offset, from, producer)? == Taken::Repeated)
+    }
+
+    /// One attempt; a failure or panic leaves no trace of the event (rule P12).
+    fn attempt(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
+        let undo = &mut self.undo;
+        undo.clear();
+        self.fold.tables(&mut |table| undo.push(table.mark()));
+        let outputs = self.outputs.mark();
+        let event = Event {
+            topic,
+            key: record.key.unwrap_or_default(),
+            timestamp_ms: record.timestamp_ms,
+            value: record.value.unwrap_or_default(),
+            headers: record.headers,
+        };
+        let position = (topic.name, partition, record.offset);
+        let faults = &self.ctx.faults;
+        let injected = match faults.active() {
+            None if !faults.has_poison() => None,
+            active => injected(faults, active, position),
+        };
+        let result = match injected {
+            Some(Injected::Fail(failure)) => Ok(Err(failure)),
+            other => {
+                let trace = if record.headers.is_empty() { None } else { event.trace() };
+                let spec = &self.ctx.def.spec;
+                let mut effects = Effects::new(&mut self.outputs, spec, self.now_ms, self.ctx.partition, trace);
+                let fold = &mut self.fold;
+                catch_unwind(AssertUnwindSafe(|| {
+                    assert!(!matches!(other, Some(Injected::Panic)), "injected: this event panics");
+                    fold.handle(&event, &mut effects)
+                }))
+            }
+        };
+        let ended = match result {
+            Ok(Ok(handled)) => return Attempt::Ended(handled),
+            Ok(Err(failure)) => Attempt::Failed(failure),
+            Err(panic) => {
+                self.ctx.stats.panics.fetch_add(1, Ordering::Relaxed);
+                let message = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+                let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+                Attempt::Panicked(message.unwrap_or_else(|| "panic without a message".into()))
+            }
+        };
+        if self.ctx.guards.rolls_back() {
+            let mut marks = self.undo.iter();
+            self.fold.tables(&mut |table| table.rollback(*marks.next().expect("a mark a table")));
+            self.outputs.rollback(outputs);
+        }
+        ended
+    }
+
+    /// A dead letter is an output of the commit like any other, so it is never lost and never doubled. Original bytes,
+    /// key and headers are untouched; what we know is added.
+    fn set_aside(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        record: &Record<'_>,
+        class: &str,
+        reason: &Reason,
+        attempts: u32,
+    ) -> Result<(), ShardError> {
+        let name = dead_letter_topic(topic.name);
+        let interned = self.ctx.outputs.get_key_value(name.as_str()).map(|(name, _)| name.clone());
+        let to = (interned.unwrap_or_else(|| name.into()), partition);
+        let (offset, at, tries) = (record.offset.to_string(), partition.to_string(), attempts.to_string());
+        let mut headers: Vec<(&[u8], &[u8])> = vec![
+            (b"bh-class", class.as_bytes()),
+            (b"bh-code", reason.code.as_bytes()),
+            (b"bh-message", reason.message.as_bytes()),
+            (b"bh-service", self.ctx.def.spec.name.as_bytes()),
+            (b"bh-topic", topic.name.as_bytes()),
+            (b"bh-partition", at.as_bytes()),
+            (b"bh-offset", offset.as_bytes()),
+            (b"bh-attempts", tries.as_bytes()),
+        ];
+        if let Some(field) = reason.field {
+            headers.push((b"bh-field", field.as_bytes()));
+        }
+        for header in record.headers {
+            let (name, value) = header.map_err(|error| corrupt(&self.ctx, error))?;
+            if name != HEADER && name != TRACEPARENT {
+                headers.push((name, value.unwrap_or_default()));
+            }
+        }
+        let trace = record.headers.get(TRACEPARENT).and_then(|t| t.try_into().ok());
+        let key = record.key.unwrap_or_default();
+        let timestamp_ms = record.timestamp_ms;
+        self.staging.output(
+            &to,
+            &self.counters,
+            self.lineage,
+            timestamp_ms,
+            key,
+            record.value,
+            trace.as_ref(),
+            &headers,
+        )?;
+        Ok(())
+    }
+
+    fn except(&mut self, topic: &'static Topic, partition: u32, offset: i64, kind: OutcomeKind, code: &'static str) {
+        self.staging.exceptions.push(Exception { topic: topic.name, partition, offset, kind, code });
+    }
+}
+
+/// Where a record of ours came from.
+fn provenance(record: &Record<'_>) -> Option<Provenance> {
+    match record.headers.clone().next() {
+        Some(Ok((HEADER, Some(value)))) => Provenance::decode(value),
+        _ => None,
+    }
+}
