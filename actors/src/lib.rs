@@ -3,6 +3,7 @@
 
 pub mod ads;
 pub mod analytics;
+pub mod bidder;
 pub mod billing;
 pub mod budget;
 pub mod catalogue;
