@@ -16,6 +16,16 @@ pub enum SettleError {
     Empty { from: Offset, to: Offset },
 }
 
+impl SettleError {
+    /// Stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Twice { .. } => "SETTLED_TWICE",
+            Self::Empty { .. } => "EMPTY_RANGE",
+        }
+    }
+}
+
 /// Settled ranges of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettledPrefix {

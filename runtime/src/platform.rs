@@ -72,6 +72,21 @@ pub enum StartError {
     Supervisor { bulkhead: &'static str, reason: String },
 }
 
+impl StartError {
+    /// Stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Topology(error) => error.kind(),
+            Self::IdClash { .. } => "ID_CLASH",
+            Self::UnknownService { .. } => "UNKNOWN_SERVICE",
+            Self::Topic { error, .. } => error.kind(),
+            Self::Fetch(error) => error.kind(),
+            Self::Threads { .. } => "THREADS",
+            Self::Supervisor { .. } => "SUPERVISOR",
+        }
+    }
+}
+
 /// One service's compartment.
 pub struct Bulkhead {
     pub spec: ServiceSpec,

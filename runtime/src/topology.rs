@@ -116,6 +116,19 @@ pub enum TopologyError {
     Cycle(String),
 }
 
+impl TopologyError {
+    /// Stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::DuplicateService(_) => "DUPLICATE_SERVICE",
+            Self::TwoWriters { .. } => "TWO_WRITERS",
+            Self::NoWriter { .. } => "NO_WRITER",
+            Self::WritesExternal { .. } => "WRITES_EXTERNAL",
+            Self::Cycle(_) => "CYCLE",
+        }
+    }
+}
+
 /// Checks the services and returns their names in topological order (sources first): the order of draining.
 /// Topics that only views read are no edges; services alone are looked at.
 pub fn check(services: &[ServiceSpec]) -> Result<Vec<&'static str>, TopologyError> {

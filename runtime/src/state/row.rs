@@ -22,6 +22,19 @@ pub enum RowError {
     Older { found: u16, known: u16 },
 }
 
+impl RowError {
+    /// Stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Truncated => "ROW_TRUNCATED",
+            Self::Trailing(_) => "ROW_TRAILING",
+            Self::Invalid(_) => "ROW_INVALID",
+            Self::Newer { .. } => "ROW_NEWER",
+            Self::Older { .. } => "ROW_OLDER",
+        }
+    }
+}
+
 /// A part of a key or value.
 pub trait Field: Sized {
     fn put(&self, out: &mut Vec<u8>);
@@ -215,7 +228,7 @@ impl<T: Field> Field for Vec<T> {
 macro_rules! tuple {
     ($($name:ident),*) => {
         impl<$($name: Field),*> Field for ($($name,)*) {
-            #[allow(non_snake_case)]
+            #[allow(non_snake_case)] // type names are variables here
             fn put(&self, out: &mut Vec<u8>) {
                 let ($($name,)*) = self;
                 $($name.put(out);)*
@@ -223,7 +236,7 @@ macro_rules! tuple {
             fn take(input: &mut &[u8]) -> Result<Self, RowError> {
                 Ok(($($name::take(input)?,)*))
             }
-            #[allow(non_snake_case)]
+            #[allow(non_snake_case)] // type names are variables here
             fn heap_bytes(&self) -> usize {
                 let ($($name,)*) = self;
                 0 $(+ $name.heap_bytes())*

@@ -30,6 +30,13 @@ pub enum Level {
 )]
 pub struct UnknownLevel(pub String);
 
+impl UnknownLevel {
+    /// Stable name.
+    pub fn kind(&self) -> &'static str {
+        "UNKNOWN_LEVEL"
+    }
+}
+
 impl Level {
     /// All levels.
     pub const ALL: [Self; 7] = [
