@@ -158,6 +158,13 @@ pub trait Service: Send + 'static {
     /// Called about once a second, also when nothing comes, so that time passes for the state.
     fn tick(&mut self, _state: &mut Self::State, _effects: &mut Effects<'_>) {}
 
+    /// Emits again the live keys of its compacted outputs, in key order, beginning with row `from`: at most about a
+    /// hundred, and the row to go on with; `None` when that was all (rule P10). Services without compacted outputs have
+    /// nothing to say.
+    fn restate(&mut self, _state: &Self::State, _from: usize, _effects: &mut Effects<'_>) -> Option<usize> {
+        None
+    }
+
     /// Checked after every batch; `Err` says which named invariant does not hold. The shard then stops and is rebuilt.
     fn invariant(&self, _state: &Self::State) -> Result<u64, &'static str> {
         Ok(0)
@@ -168,6 +175,7 @@ pub trait Service: Send + 'static {
 pub trait Fold: Send {
     fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure>;
     fn tick(&mut self, effects: &mut Effects<'_>);
+    fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize>;
     /// Number of checks made, or the invariant that does not hold.
     fn invariant(&self) -> Result<u64, &'static str>;
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable));
@@ -184,6 +192,9 @@ impl<S: Service> Fold for Erased<S> {
     }
     fn tick(&mut self, effects: &mut Effects<'_>) {
         self.service.tick(&mut self.state, effects);
+    }
+    fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+        self.service.restate(&self.state, from, effects)
     }
     fn invariant(&self) -> Result<u64, &'static str> {
         self.service.invariant(&self.state)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::commit::provenance::{HEADER, Provenance};
+use crate::commit::provenance::{BOUNDARY, HEADER, Provenance};
 use crate::env::{BulkheadRuntime, Env};
 use crate::log::{Batches, FetchError, Log, PartitionReader, TopicPartition};
 use crate::service::Event;
@@ -22,6 +22,8 @@ pub trait View: Send + 'static {
     fn topics(&self) -> Vec<&'static Topic>;
     /// Takes one event; what cannot be decoded is counted by the host and left out.
     fn apply(&mut self, event: &Event<'_>) -> Result<(), crate::outcome::Failure>;
+    /// The key is gone: its producer has restated all it has without it (rule P10). Views of events have no keys.
+    fn remove(&mut self, _topic: &'static Topic, _key: &[u8]) {}
     /// Called after each run of events: swap what readers see.
     fn publish(&mut self);
 }
@@ -48,8 +50,8 @@ struct Reader {
     log: Box<dyn PartitionReader>,
     /// Greatest `n` seen of each producer (events) ...
     marks: HashMap<(u32, u16), i64, Hasher>,
-    /// ... or of each key (compacted).
-    versions: HashMap<Box<[u8]>, i64, Hasher>,
+    /// ... or of each key (compacted), with its producer.
+    versions: HashMap<Box<[u8]>, (u16, i64), Hasher>,
 }
 
 /// Starts one view on the views' runtime; it ends when `stop` is set.
@@ -123,6 +125,13 @@ impl Reader {
                 }
                 let key = record.key.unwrap_or_default();
                 let from = record.headers.get(HEADER).and_then(Provenance::decode);
+                let boundary = record.headers.get(BOUNDARY).and_then(|n| Some(i64::from_be_bytes(n.try_into().ok()?)));
+                if let (Some(from), Some(first_n)) = (&from, boundary) {
+                    for key in self.below(from.partition, first_n) {
+                        view.remove(self.topic, &key);
+                    }
+                    continue;
+                }
                 if from.is_some_and(|from| !is_newer(self.topic, &mut self.marks, &mut self.versions, key, &from)) {
                     continue;
                 }
@@ -140,20 +149,34 @@ impl Reader {
         }
         Ok(true)
     }
+
+    /// Takes out the keys of a producer with a version below `first_n`, in order.
+    fn below(&mut self, producer: u16, first_n: i64) -> Vec<Box<[u8]>> {
+        let gone = |(from, n): &(u16, i64)| *from == producer && *n < first_n;
+        let mut keys: Vec<_> =
+            self.versions.iter().filter(|(_, version)| gone(version)).map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys.iter().for_each(|key| {
+            self.versions.remove(key);
+        });
+        keys
+    }
 }
 
 fn is_newer(
     topic: &Topic,
     marks: &mut HashMap<(u32, u16), i64, Hasher>,
-    versions: &mut HashMap<Box<[u8]>, i64, Hasher>,
+    versions: &mut HashMap<Box<[u8]>, (u16, i64), Hasher>,
     key: &[u8],
     from: &Provenance,
 ) -> bool {
     let known = if topic.kind == TopicKind::Compacted {
-        match versions.get_mut(key) {
-            Some(known) => known,
-            None => versions.entry(key.into()).or_insert(-1),
+        if !versions.contains_key(key) {
+            versions.insert(key.into(), (from.partition, -1));
         }
+        let Some((producer, known)) = versions.get_mut(key) else { return true };
+        *producer = from.partition;
+        known
     } else {
         marks.entry((from.service, from.partition)).or_insert(-1)
     };

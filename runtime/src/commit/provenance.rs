@@ -2,6 +2,8 @@
 
 /// Name of the header.
 pub const HEADER: &[u8] = b"bh";
+/// Header of a boundary (rule P10): keys of this producer below the `n` in it are gone.
+pub const BOUNDARY: &[u8] = b"bh-boundary";
 const BYTES: usize = 22;
 
 /// `n` counts densely what this shard sends to this output partition; it comes from the fold, never from what was sent.

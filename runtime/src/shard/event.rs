@@ -65,6 +65,11 @@ impl Shard {
             self.ctx.env.clock.sleep(SLOW_EVENT).await;
         }
         let key = record.key.unwrap_or_default();
+        if topic.kind == TopicKind::Compacted && record.value.is_none() {
+            // A boundary is for views; a fold has heard of every deletion by an event.
+            self.end(topic, partition, record.offset, Ending::Done);
+            return Ok(());
+        }
         if self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, key) {
             self.park(topic, partition, record, 0, None);
         } else {

@@ -10,6 +10,7 @@ mod hold;
 mod process;
 mod publish;
 mod recover;
+mod restate;
 mod snapshot;
 
 #[cfg(test)]
@@ -270,6 +271,7 @@ pub struct Shard {
     batch_open: bool,
     last_tick_us: u64,
     snapshot: snapshot::Snapshots,
+    restating: restate::Restating,
     scratch: Vec<u8>,
     encoded: Vec<u8>,
     leak: Vec<Vec<u8>>,

@@ -112,6 +112,7 @@ impl Shard {
                 Effects::new(&mut self.outputs, &self.ctx.def.spec, self.now_ms, self.ctx.partition, None);
             self.fold.tick(&mut effects);
         }
+        self.advance_restatement()?;
         self.commit(due).await
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::restate::Restating;
 use super::snapshot::Snapshots;
 use super::{Observation, Shard, ShardContext, ShardError};
 use crate::commit::marks::Marks;
@@ -290,6 +291,7 @@ impl Rebuild {
             batch_open: false,
             last_tick_us: ctx.env.clock.mono_us(),
             snapshot: Snapshots::after(self.bytes_since_snapshot),
+            restating: Restating::due_now(),
             scratch: Vec::new(),
             encoded: Vec::new(),
             leak: Vec::new(),
