@@ -4,6 +4,7 @@ use runtime::service::{Service, ServiceDef};
 
 use crate::ads::{Ads, AdsConfig};
 use crate::analytics::{Analytics, AnalyticsConfig};
+use crate::bidding::{Bidding, BiddingConfig};
 use crate::billing::{Billing, BillingConfig};
 use crate::budget::{Budget, BudgetConfig};
 use crate::fraud::{Fraud, FraudConfig};
@@ -12,6 +13,7 @@ use crate::tracking::{Tracking, TrackingConfig};
 /// Parameters of every service; the defaults are those of production.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    pub bidding: BiddingConfig,
     pub budget: BudgetConfig,
     pub tracking: TrackingConfig,
     pub ads: AdsConfig,
@@ -23,6 +25,7 @@ pub struct Config {
 /// The services, in the order in which an event passes them.
 pub fn services(config: &Config) -> Vec<ServiceDef> {
     vec![
+        define(&config.bidding, Bidding::new),
         define(&config.budget, Budget::new),
         define(&config.tracking, Tracking::new),
         define(&config.ads, Ads::new),

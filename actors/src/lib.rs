@@ -4,6 +4,7 @@
 pub mod ads;
 pub mod analytics;
 pub mod bidder;
+pub mod bidding;
 pub mod billing;
 pub mod budget;
 pub mod catalogue;

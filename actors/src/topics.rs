@@ -33,6 +33,7 @@ pub static ATTRIBUTIONS: Topic = Topic::internal("attributions", USER, Attributi
 pub static CAMPAIGN_STATES: Topic = Topic::compacted("campaign-states", CAMPAIGN, CampaignState::SCHEMA_ID);
 pub static BUDGET_LEASES: Topic = Topic::internal("budget-leases", CAMPAIGN, BudgetLease::SCHEMA_ID, days(7));
 pub static BUDGET_STATUS: Topic = Topic::compacted("budget-status", CAMPAIGN, BudgetStatus::SCHEMA_ID);
-pub static PLACEHOLDER_USERS: Topic = Topic::compacted("placeholder-users", "user_id", PlaceholderUser::SCHEMA_ID);
+pub static PLACEHOLDER_USERS: Topic =
+    Topic::compacted("placeholder-users", "user_id@shard", PlaceholderUser::SCHEMA_ID);
 pub static CAMPAIGN_METRICS_1M: Topic =
     Topic::compacted("campaign-metrics-1m", "campaign_id:window_start@shard", CampaignMinute::SCHEMA_ID);
