@@ -141,6 +141,9 @@ impl<'a> Effects<'a> {
     }
 }
 
+/// Rows restated in one commit, at most: a few hundred KiB.
+pub const RESTATED_ROWS: usize = 1_000;
+
 /// A domain service: a fold over keyed tables.
 pub trait Service: Send + 'static {
     type State: Tables;
@@ -158,8 +161,8 @@ pub trait Service: Send + 'static {
     /// Called about once a second, also when nothing comes, so that time passes for the state.
     fn tick(&mut self, _state: &mut Self::State, _effects: &mut Effects<'_>) {}
 
-    /// Emits again the live keys of its compacted outputs, in key order, beginning with row `from`: at most about a
-    /// hundred, and the row to go on with; `None` when that was all (rule P10). Services without compacted outputs have
+    /// Emits again the live keys of its compacted outputs, in key order, beginning with row `from`: at most
+    /// `RESTATED_ROWS`, and the row to go on with; `None` when that was all (rule P10). Services without compacted outputs have
     /// nothing to say.
     fn restate(&mut self, _state: &Self::State, _from: usize, _effects: &mut Effects<'_>) -> Option<usize> {
         None

@@ -7,7 +7,7 @@ mod state;
 mod tests;
 
 use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, Service};
+use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::codec::Map;
 use schemas::events::CampaignMinute;
@@ -77,6 +77,13 @@ impl Service for Analytics {
             self.count_invalid(state, event, now_ms)?;
         }
         Ok(Handled::Done)
+    }
+
+    fn restate(&mut self, state: &State, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+        let (page, next) = state.minutes.page(from, RESTATED_ROWS);
+        // What was never published waits for its tick.
+        page.into_iter().filter(|(_, minute)| minute.revision > 0).for_each(|(key, minute)| tell(key, minute, effects));
+        next
     }
 
     fn tick(&mut self, state: &mut State, effects: &mut Effects<'_>) {
@@ -174,6 +181,11 @@ fn publish(state: &mut State, key: &MinuteKey, effects: &mut Effects<'_>) {
         minute.is_changed = false;
         minute.clone()
     });
+    tell(key, &minute, effects);
+}
+
+/// Tells this shard's part of a minute, under its own key.
+fn tell(key: &MinuteKey, minute: &Minute, effects: &mut Effects<'_>) {
     let (campaign_id, window_start) = (key.0.as_str(), key.1);
     let row = CampaignMinute {
         campaign_id,

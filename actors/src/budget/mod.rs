@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, Service};
+use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::codec::Map;
 use schemas::events::{BudgetStatus, CampaignState};
@@ -122,6 +122,12 @@ impl Service for Budget {
         tell_changed(state, effects);
     }
 
+    fn restate(&mut self, state: &State, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+        let (page, next) = state.accounts.page(from, RESTATED_ROWS);
+        page.into_iter().for_each(|(campaign, account)| tell(campaign, account, effects));
+        next
+    }
+
     fn invariant(&self, state: &State) -> Result<u64, &'static str> {
         for (_, account) in state.accounts.unordered() {
             if let Some(name) = account.broken() {
@@ -192,17 +198,23 @@ fn tell_changed(state: &mut State, effects: &mut Effects<'_>) {
         state.changed.sorted().into_iter().take(STATUSES_A_TICK).map(|(campaign, ())| campaign.clone()).collect();
     for campaign in changed {
         state.changed.remove(&campaign);
-        let Some(account) = state.accounts.get(&campaign) else { continue };
-        let status = BudgetStatus {
-            campaign_id: &campaign,
-            budget_micros: account.budget.0,
-            requested_micros: account.requested.0,
-            posted_micros: account.posted.0,
-            pending_micros: account.pending().0,
-            overrun_micros: account.overrun.0,
-            timestamp: effects.now_ms(),
-            metadata: Map::default(),
-        };
-        effects.emit(&BUDGET_STATUS, &campaign, effects.now_ms(), &status);
+        if let Some(account) = state.accounts.get(&campaign) {
+            tell(&campaign, account, effects);
+        }
     }
+}
+
+/// Tells where the money of one campaign is.
+fn tell(campaign: &SmolStr, account: &Account, effects: &mut Effects<'_>) {
+    let status = BudgetStatus {
+        campaign_id: campaign,
+        budget_micros: account.budget.0,
+        requested_micros: account.requested.0,
+        posted_micros: account.posted.0,
+        pending_micros: account.pending().0,
+        overrun_micros: account.overrun.0,
+        timestamp: effects.now_ms(),
+        metadata: Map::default(),
+    };
+    effects.emit(&BUDGET_STATUS, campaign, effects.now_ms(), &status);
 }

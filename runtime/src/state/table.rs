@@ -145,6 +145,13 @@ impl<K: Key, V: Value> Table<K, V> {
         rows
     }
 
+    /// Up to `rows` rows in key order from row number `from`, and the number to go on with, for restating.
+    pub fn page(&self, from: usize, rows: usize) -> (Vec<(&K, &V)>, Option<usize>) {
+        let page: Vec<_> = self.sorted().into_iter().skip(from).take(rows).collect();
+        let next = from + page.len();
+        (page, (next < self.len()).then_some(next))
+    }
+
     /// Rows in no order: only for sums and other things that order cannot change.
     pub fn unordered(&self) -> impl Iterator<Item = (&K, &V)> {
         self.rows.iter().map(|(key, slot)| (key, &slot.value))
