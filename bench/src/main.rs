@@ -1,1 +1,72 @@
-fn main() {}
+//! Benchmarks of Bulkhead, each beside its peer. `README.md` in this folder has the table of the last run.
+
+mod minutes;
+mod overhead;
+mod path;
+mod report;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use report::Report;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why a bench gave no figures.
+pub type Failed = Box<dyn std::error::Error>;
+
+/// Benchmarks, each taken beside its peer in the same run.
+#[derive(Parser)]
+#[command(after_help = "Example: cargo run --release -p bench -- log --output json")]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Shape of the result on stdout.
+    #[arg(long, value_enum, global = true, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What the runtime adds to an event.
+    Runtime(overhead::Arguments),
+    /// From the log through decoding and windows to the commit, beside a bare walk.
+    Path(path::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.bench {
+        Bench::Runtime(arguments) => overhead::run(&arguments),
+        Bench::Path(arguments) => path::run(&arguments),
+    };
+    match result {
+        Ok(report) => {
+            print(&report, arguments.output);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(report: &Report, output: Output) {
+    match output {
+        Output::Text => print!("{}", report.to_text()),
+        Output::Json => match serde_json::to_string(report) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("bench: {error}"),
+        },
+    }
+}
