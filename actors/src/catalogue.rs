@@ -4,6 +4,7 @@ use runtime::service::{Service, ServiceDef};
 
 use crate::ads::{Ads, AdsConfig};
 use crate::analytics::{Analytics, AnalyticsConfig};
+use crate::attribution::{Attribution, AttributionConfig};
 use crate::bidding::{Bidding, BiddingConfig};
 use crate::billing::{Billing, BillingConfig};
 use crate::budget::{Budget, BudgetConfig};
@@ -19,6 +20,7 @@ pub struct Config {
     pub ads: AdsConfig,
     pub fraud: FraudConfig,
     pub billing: BillingConfig,
+    pub attribution: AttributionConfig,
     pub analytics: AnalyticsConfig,
 }
 
@@ -31,6 +33,7 @@ pub fn services(config: &Config) -> Vec<ServiceDef> {
         define(&config.ads, Ads::new),
         define(&config.fraud, Fraud::new),
         define(&config.billing, Billing::new),
+        define(&config.attribution, Attribution::new),
         define(&config.analytics, Analytics::new),
     ]
 }

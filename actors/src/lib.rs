@@ -3,6 +3,7 @@
 
 pub mod ads;
 pub mod analytics;
+pub mod attribution;
 pub mod bidder;
 pub mod bidding;
 pub mod billing;

@@ -53,7 +53,8 @@ fn judge(context: &[(&str, &str)]) -> Option<(Verdict, Vec<String>)> {
 #[test]
 fn each_rule_fires_alone() {
     let ua = ("ua", PERSON);
-    let cases: [(&[(&str, &str)], Verdict, &str); 9] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Verdict, &'a str);
+    let cases: [Case<'_>; 9] = [
         (
             &[("ua", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)")],
             Verdict::Givt,
