@@ -6,6 +6,8 @@
 pub mod campaigns;
 pub mod decide;
 pub mod event;
+#[cfg(test)]
+mod flow_tests;
 pub mod leases;
 pub mod placeholders;
 pub mod reason;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use schemas::codec::Map;
 use schemas::events::{BidEvent, ClickPixel, ConversionPost, ExchangeNotice, ImpressionPixel};
 
+use crate::bidder::event::{COUNTRY_KEY, DOMAIN_KEY};
 use crate::ids;
+use crate::metadata::{AD_SIZE, BID_ID, IP, SENTINEL_USER, TEST, UA};
 use crate::money::Micros;
 use crate::openrtb::AuctionType;
 
@@ -13,6 +15,13 @@ use crate::openrtb::AuctionType;
 pub const ADVERTISER_KEY: &str = "advertiser_id";
 /// Metadata key of the domain that a creative leads to.
 pub const DESTINATION_KEY: &str = "destination_domain";
+
+/// Metadata key of the exchange, which impressions have no field for.
+pub const EXCHANGE_KEY: &str = "exchange";
+
+/// What of a bid's context an exchange hands on to the pages that render it; the rest is the bidder's own record.
+const CARRIED: [&str; 9] =
+    [IP, UA, AD_SIZE, TEST, SENTINEL_USER, COUNTRY_KEY, DOMAIN_KEY, ADVERTISER_KEY, DESTINATION_KEY];
 
 /// The facts of one bid that its auction and everything after it depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +74,13 @@ impl Bid {
             floor: Micros(event.floor_micros),
             auction_type: AuctionType::from_code(i64::from(event.auction_type)).unwrap_or(AuctionType::SecondPrice),
             timestamp_ms: event.timestamp,
-            metadata: event.metadata.iter().map(|(key, value)| (owned(key), owned(value))).collect(),
+            metadata: event
+                .metadata
+                .iter()
+                .filter(|(key, _)| CARRIED.contains(key))
+                .chain(std::iter::once((EXCHANGE_KEY, event.exchange)))
+                .map(|(key, value)| (owned(key), owned(value)))
+                .collect(),
         })
     }
 
@@ -143,7 +158,7 @@ impl MarketEvent {
 
     /// Hands the message in its schema's type to `take`; it borrows from this event.
     pub fn with_message<R>(&self, take: impl FnOnce(Message<'_>) -> R) -> R {
-        let pairs: Vec<(&str, &str)> = self.bid.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let pairs = self.context();
         let metadata = Map::from_pairs(&pairs);
         match self.what {
             What::Notice(end) => take(Message::Notice(self.notice(end, metadata))),
@@ -154,6 +169,25 @@ impl MarketEvent {
                 take(Message::Conversion(self.conversion(&order, &click, value, metadata)))
             }
         }
+    }
+
+    /// The context that each sender knows: an exchange's notice only whether it was a test, a page's pixel everything, a
+    /// redirect who clicked, an advertiser the bid that its landing page was opened with.
+    fn context(&self) -> Vec<(&str, &str)> {
+        let known: &[&str] = match self.what {
+            What::Notice(_) => &[TEST],
+            What::Impression { .. } => {
+                &[IP, UA, AD_SIZE, TEST, SENTINEL_USER, COUNTRY_KEY, DOMAIN_KEY, ADVERTISER_KEY, EXCHANGE_KEY]
+            }
+            What::Click => &[IP, UA, TEST, SENTINEL_USER],
+            What::Conversion { .. } => &[TEST],
+        };
+        let all = self.bid.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut pairs: Vec<(&str, &str)> = all.filter(|(key, _)| known.contains(key)).collect();
+        if let What::Conversion { .. } = self.what {
+            pairs.push((BID_ID, &self.bid.bid_id));
+        }
+        pairs
     }
 
     /// The advertiser's number of a sale: one a click.

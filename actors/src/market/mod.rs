@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-pub use event::{ADVERTISER_KEY, AuctionEnd, Bid, DESTINATION_KEY, MarketEvent, Message, What};
+pub use event::{ADVERTISER_KEY, AuctionEnd, Bid, DESTINATION_KEY, EXCHANGE_KEY, MarketEvent, Message, What};
 pub use rates::Rates;
 
 use crate::draw;
+use crate::metadata::UA;
 use crate::money::{Cpm, Micros};
 use crate::openrtb::AuctionType;
 
@@ -165,7 +166,7 @@ impl Plan<'_> {
 
     /// The market knows who is behind a device; the platform has to find out.
     fn shown_to_program(&self) -> bool {
-        let Some(agent) = self.bid.context("ua").filter(|agent| !agent.is_empty()) else { return true };
+        let Some(agent) = self.bid.context(UA).filter(|agent| !agent.is_empty()) else { return true };
         ["bot", "Bot", "crawler", "spider", "Slurp", "Preview"].iter().any(|mark| agent.contains(mark))
     }
 }

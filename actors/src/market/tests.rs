@@ -74,6 +74,7 @@ fn messages_carry_what_tracking_needs() {
             Message::Conversion(post) => {
                 assert_eq!(post.click_event_id, clicked.as_deref(), "the sale names the click before it");
                 assert_eq!(post.advertiser_id, "adv-1");
+                assert_eq!(post.metadata.get("bid_id"), Some(planned[0].event.bid.bid_id.as_str()));
                 let mut framed = Vec::new();
                 frame::encode(&post, &mut framed);
                 assert_eq!(frame::decode::<schemas::events::ConversionPost<'_>>(&framed), Ok(post));
