@@ -8,6 +8,7 @@ pub mod bidder;
 pub mod bidding;
 pub mod billing;
 pub mod budget;
+pub mod campaigns;
 pub mod catalogue;
 pub mod draw;
 pub mod fraud;
