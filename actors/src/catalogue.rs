@@ -8,6 +8,7 @@ use crate::attribution::{Attribution, AttributionConfig};
 use crate::bidding::{Bidding, BiddingConfig};
 use crate::billing::{Billing, BillingConfig};
 use crate::budget::{Budget, BudgetConfig};
+use crate::campaigns::Campaigns;
 use crate::fraud::{Fraud, FraudConfig};
 use crate::tracking::{Tracking, TrackingConfig};
 
@@ -27,6 +28,7 @@ pub struct Config {
 /// The services, in the order in which an event passes them.
 pub fn services(config: &Config) -> Vec<ServiceDef> {
     vec![
+        ServiceDef::new(|| Campaigns),
         define(&config.bidding, Bidding::new),
         define(&config.budget, Budget::new),
         define(&config.tracking, Tracking::new),
