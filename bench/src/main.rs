@@ -1,5 +1,6 @@
 //! Benchmarks of Bulkhead, each beside its peer. `README.md` in this folder has the table of the last run.
 
+mod log;
 mod minutes;
 mod overhead;
 mod path;
@@ -37,6 +38,8 @@ enum Output {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// The embedded log: append, scan, acknowledgement.
+    Log(log::Arguments),
     /// What the runtime adds to an event.
     Runtime(overhead::Arguments),
     /// From the log through decoding and windows to the commit, beside a bare walk.
@@ -46,6 +49,7 @@ enum Bench {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.bench {
+        Bench::Log(arguments) => log::run(&arguments),
         Bench::Runtime(arguments) => overhead::run(&arguments),
         Bench::Path(arguments) => path::run(&arguments),
     };

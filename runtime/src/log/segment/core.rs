@@ -290,12 +290,10 @@ impl Core {
             dirty.iter().for_each(|segment| segment.take_dirty());
             (point, dirty, std::mem::take(&mut filling.new_directories), std::mem::take(&mut filling.doomed))
         };
-        for segment in &dirty {
-            segment.sync(&*self.storage)?;
-        }
-        for directory in &directories {
-            self.storage.sync_dir(directory)?;
-        }
+        let files = dirty.iter().map(|segment| segment.file_to_write(&*self.storage)).collect::<Result<Vec<_>, _>>()?;
+        self.storage.sync_many(&files, &directories.into_iter().collect::<Vec<_>>())?;
+        drop(files);
+        dirty.iter().for_each(|segment| segment.synced());
         // This one also makes the names of new directories durable.
         super::super::storage::replace_whole(&*self.storage, checkpoint::FILE, point.to_text().as_bytes())?;
         self.retired_below.store(point.journal_from, Ordering::Release);

@@ -152,14 +152,11 @@ impl Segment {
         self.dirty.store(false, Ordering::Release);
     }
 
-    /// Makes durable what was written; closes the file of a sealed segment.
-    pub(super) fn sync(&self, storage: &dyn Storage) -> Result<(), StorageError> {
-        let file = self.file_to_write(storage)?;
-        file.sync()?;
+    /// Its file was synced; that of a sealed segment closes.
+    pub(super) fn synced(&self) {
         if lock(&self.state).sealed && !self.dirty.load(Ordering::Acquire) {
             *lock(&self.file) = None;
         }
-        Ok(())
     }
 
     /// Position of a batch at or before the one that holds `offset`.

@@ -68,6 +68,11 @@ pub trait Storage: Send + Sync + 'static {
     fn remove(&self, name: &str) -> Result<(), StorageError>;
     /// Makes the names in a directory durable: created, renamed and removed ones.
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError>;
+    /// Makes many files, then the names in many directories durable; `files` are of this storage.
+    fn sync_many(&self, files: &[Arc<dyn StorageFile>], dirs: &[String]) -> Result<(), StorageError> {
+        files.iter().try_for_each(|file| file.sync())?;
+        dirs.iter().try_for_each(|dir| self.sync_dir(dir))
+    }
     fn free_bytes(&self) -> Result<u64, StorageError>;
     /// Takes the advisory lock of the directory; given back on drop, or by the end of the process.
     ///
