@@ -27,6 +27,8 @@ const MANY: u32 = 200;
 /// Appends in flight; with the budget below it keeps the journal's groups full.
 const WINDOW: usize = 96;
 const BUDGET_BYTES: usize = 12 << 20;
+/// A scan is short: several a repeat.
+const SCANS: usize = 5;
 const READ_BYTES: usize = 1 << 20;
 
 /// 200-byte records in batches of 500, durable. Every repeat measures ours and the peer one after the other, in turns; the
@@ -64,7 +66,9 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failure> {
         );
         append.push(ours.per_s, bare);
         many.push(spread.per_s);
-        scan.push(bench.scan(ours.directory.path())?, bench.bare_scan(ours.directory.path())?);
+        for _ in 0..SCANS {
+            scan.push(bench.scan(ours.directory.path())?, bench.bare_scan(ours.directory.path())?);
+        }
         let (acknowledged, synced) = bench.acknowledge()?;
         eprintln!("repeat {repeat}: ack p99 {acknowledged:.2} ms, sync p99 {synced:.2} ms");
         ack.push(acknowledged, synced);

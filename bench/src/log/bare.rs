@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::{Failure, check};
 
-const JOURNAL_BYTES: u64 = 32 << 20;
+/// As large as the log's own (`SegmentLogConfig`).
+const JOURNAL_BYTES: u64 = 64 << 20;
 
 /// Writes every byte twice: into two preallocated files in turn, synced each time, and into a growing one that is synced
 /// now and then.

@@ -33,7 +33,7 @@ pub struct SegmentLogConfig {
 impl Default for SegmentLogConfig {
     fn default() -> Self {
         Self {
-            journal_file_bytes: 32 << 20,
+            journal_file_bytes: 64 << 20,
             journal_files: 2,
             group_bytes: 4 << 20,
             max_batch_bytes: MAX_BATCH_BYTES,
