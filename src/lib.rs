@@ -1,1 +1,11 @@
-//! bulkhead
+//! The program `bulkhead`: command line, configuration, and the one composition of services, log and views.
+
+pub mod args;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod exit;
+pub mod platform;
+pub mod report;
+pub mod usage;

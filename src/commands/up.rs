@@ -1,0 +1,117 @@
+//! `bulkhead up`: the platform as a server.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use runtime::env::Env;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Output;
+use crate::config::{self, PlatformArgs};
+use crate::exit::CommandError;
+use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line};
+
+/// Directory where nothing else is said.
+const DATA_DEFAULT: &str = "bulkhead-data";
+/// A backlog that is not worked off by then is reported and left for the next start.
+const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Run the platform on a data directory until it is told to stop
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bulkhead up --data bulkhead-data --until-idle")]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+    /// Run these services, and no others, in this process
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub only: Option<Vec<String>>,
+    /// Work off every backlog, then drain and end
+    #[arg(long)]
+    pub until_idle: bool,
+}
+
+/// Runs until a signal, or until nothing is left to do.
+///
+/// # Errors
+/// [`CommandError`] if the platform does not start, or a drain leaves a shard behind.
+pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
+    crate::cli::block_on(async move {
+        let settings = config::resolve(&args.platform).map_err(|error| CommandError::Config(error.to_string()))?;
+        let data = settings.data.clone().unwrap_or_else(|| DATA_DEFAULT.into());
+        let mut signals = Signals::new()?;
+        let env = Env::production();
+        let started_us = env.clock.mono_us();
+        // Its commits are what `verify` recounts from.
+        let variant = Variant { only: args.only.clone(), keep_commits: args.until_idle, ..Variant::default() };
+        let up = compose(&env, &data, &settings, &variant).await?;
+        let names: Vec<_> = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.spec.name).collect();
+        eprintln!("up on {}: {}", data.display(), names.join(", "));
+        let idle = if args.until_idle {
+            tokio::select! {
+                biased;
+                () = signals.next() => false,
+                idle = up.platform.idle(IDLE_LIMIT) => idle,
+            }
+        } else {
+            signals.next().await;
+            false
+        };
+        let events: u64 = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.stats.tally().total()).sum();
+        let late = drain(&up, &mut signals).await;
+        let ok = late == 0 && (idle || !args.until_idle);
+        if output == Output::Json {
+            let took_ms = (env.clock.mono_us() - started_us) / 1_000;
+            println!(
+                "{}",
+                json!({ "ok": ok, "idle": idle, "events": events, "late_shards": late, "took_ms": took_ms })
+            );
+        }
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Drains with a line a stage; a second signal ends it at once. Answers how many shards did not finish.
+pub async fn drain(up: &Composed, signals: &mut Signals) -> usize {
+    let mut late = 0;
+    let draining = up.platform.drain(DRAIN_STAGE_LIMIT, |stage| {
+        late += stage.late;
+        eprintln!("{}", drain_line(&stage));
+    });
+    let cut_short = tokio::select! {
+        biased;
+        () = draining => false,
+        () = signals.next() => true,
+    };
+    if cut_short {
+        eprintln!("stopped at once; what was not finished comes again at the next start");
+        up.platform.kill();
+        late += 1;
+    }
+    late
+}
+
+/// Requests to end from outside.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// The system gives no handler.
+    pub fn new() -> Result<Self, CommandError> {
+        let of = |kind| signal(kind).map_err(|error| CommandError::Failed(format!("signal handler: {error}")));
+        Ok(Self { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    /// The next SIGTERM or SIGINT.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The one composition of log, services and views: `up` and `demo` call it, nothing else makes a platform.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::bidder::{
+    self, Campaigns, CampaignsView, LeaseBook, LeaseBookConfig, LeasesView, Placeholders, PlaceholdersView,
+};
+use actors::catalogue;
+use actors::fraud::lists::Lists;
+use arc_swap::ArcSwap;
+use runtime::env::Env;
+use runtime::log::Log;
+use runtime::log::segment::{EmbeddedLog, OpenError, SegmentLogConfig};
+use runtime::log::storage::{DiskStorage, StorageError};
+use runtime::platform::{DrainStage, Platform, PlatformConfig, StartError};
+use runtime::view::{View, ViewAge};
+
+use crate::config::Settings;
+use crate::exit::CommandError;
+
+/// A stage of a drain may take this long; then what is left comes again at the next start.
+pub const DRAIN_STAGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Bids that a campaign can make before its demand is known: at full speed the first lease lasts until the second comes.
+const BIDS_MIN: i64 = 1_000;
+
+/// Why a platform does not stand.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Lists(#[from] actors::fraud::lists::ListError),
+    #[error("view {name}: {error}")]
+    View { name: &'static str, error: runtime::log::FetchError },
+}
+
+impl ComposeError {
+    /// Stable name of the class.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Storage(error) => error.kind(),
+            Self::Open(error) => error.kind(),
+            Self::Start(_) => "START",
+            Self::Lists(error) => error.kind(),
+            Self::View { .. } => "VIEW",
+        }
+    }
+}
+
+impl From<ComposeError> for CommandError {
+    fn from(error: ComposeError) -> Self {
+        match error {
+            ComposeError::Lists(error) => Self::Config(error.to_string()),
+            ComposeError::Open(error @ OpenError::Config { .. }) => Self::Config(error.to_string()),
+            ComposeError::Start(error @ StartError::UnknownService { .. }) => Self::Usage(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// How this run differs from others.
+#[derive(Clone, Debug, Default)]
+pub struct Variant {
+    /// Run these services only.
+    pub only: Option<Vec<String>>,
+    /// Delays before the next attempts of an event; `None`: the product's.
+    pub retry_delays: Option<Vec<Duration>>,
+    /// Keep every commit, so that a recount from the start is possible.
+    pub keep_commits: bool,
+}
+
+/// What decisions are made from, with how old each is.
+#[derive(Clone)]
+pub struct Views {
+    pub campaigns: Arc<ArcSwap<Campaigns>>,
+    pub leases: Arc<LeaseBook>,
+    pub placeholders: Arc<ArcSwap<Placeholders>>,
+    pub lists: Arc<Lists>,
+    pub campaigns_age: ViewAge,
+    pub leases_age: ViewAge,
+    pub placeholders_age: ViewAge,
+}
+
+impl Views {
+    /// Hands out what one decision reads: a snapshot of each view, with its age.
+    pub fn with<R>(&self, decide: impl FnOnce(&bidder::Views<'_>) -> R) -> R {
+        let (campaigns, placeholders) = (self.campaigns.load(), self.placeholders.load());
+        decide(&bidder::Views {
+            campaigns: &campaigns,
+            campaigns_age_ms: self.campaigns_age.ms(),
+            leases: &self.leases,
+            leases_age_ms: self.leases_age.ms(),
+            placeholders: &placeholders,
+            placeholders_age_ms: self.placeholders_age.ms(),
+            lists: &self.lists,
+        })
+    }
+}
+
+/// A platform that runs.
+pub struct Composed {
+    pub env: Env,
+    pub log: Arc<dyn Log>,
+    pub platform: Platform,
+    pub views: Views,
+}
+
+/// Opens the directory, starts every service and view.
+///
+/// # Errors
+/// [`ComposeError`]; nothing is left running.
+pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Variant) -> Result<Composed, ComposeError> {
+    let lists = Arc::new(match &settings.lists {
+        Some(directory) => Lists::load(directory)?,
+        None => Lists::builtin(),
+    });
+    let storage = Arc::new(DiskStorage::open(data)?);
+    let log: Arc<dyn Log> = EmbeddedLog::open(env, storage, SegmentLogConfig::default())?;
+    let mut services = catalogue::Config::default();
+    services.fraud.lists = lists.clone();
+    let platform =
+        Platform::start(env.clone(), log.clone(), catalogue::services(&services), config(settings, variant)).await?;
+    let views = start_views(env, &platform, settings, lists)?;
+    Ok(Composed { env: env.clone(), log, platform, views })
+}
+
+fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {
+    let mut config = PlatformConfig {
+        partitions: settings.partitions,
+        instance: settings.instance.as_str().into(),
+        only: variant.only.clone(),
+        ..PlatformConfig::default()
+    };
+    config.limits.trim = !variant.keep_commits;
+    if let Some(delays) = &variant.retry_delays {
+        config.limits.retry_delays = delays.clone();
+    }
+    config
+}
+
+fn start_views(env: &Env, platform: &Platform, settings: &Settings, lists: Arc<Lists>) -> Result<Views, ComposeError> {
+    // An incarnation is never met again: what an earlier one has borrowed is not ours to spend (rule P16).
+    let incarnation: u64 = env.random.stream("incarnation").u64(..);
+    let holder = format!("{}/{incarnation:016x}", settings.instance);
+    let leases =
+        Arc::new(LeaseBook::new(&holder, LeaseBookConfig { bids_min: BIDS_MIN, ..LeaseBookConfig::default() }));
+    let ((campaigns_view, campaigns), (placeholders_view, placeholders)) =
+        (CampaignsView::new(), PlaceholdersView::new());
+    let start = |view: Box<dyn View>| {
+        let name = view.name();
+        platform.view(view).map_err(|error| ComposeError::View { name, error })
+    };
+    let campaigns_age = start(Box::new(campaigns_view))?;
+    let leases_age = start(Box::new(LeasesView::new(leases.clone())))?;
+    let placeholders_age = start(Box::new(placeholders_view))?;
+    Ok(Views { campaigns, leases, placeholders, lists, campaigns_age, leases_age, placeholders_age })
+}
+
+/// One line a stage of a drain.
+pub fn drain_line(stage: &DrainStage) -> String {
+    let late = if stage.late > 0 { format!(", {} shards did not answer", stage.late) } else { String::new() };
+    let left = if stage.lag > 0 { format!(", {} records left for the next start", stage.lag) } else { String::new() };
+    let (service, shards, ms) = (stage.service, stage.shards, stage.took.as_millis());
+    format!("drain {service:<12} {shards} shards in {ms} ms{left}{late}")
+}
