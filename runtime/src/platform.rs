@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
 use crate::commit::provenance::service_id;
@@ -14,7 +15,8 @@ use crate::log::{AppendError, Durability, FetchError, Log, TopicConfig, TopicId,
 use crate::service::ServiceDef;
 use crate::shard::{AllGuards, Guards, Input, Observer, ShardContext, ShardLimits, ShardMessage};
 use crate::stats::{Phase, ServiceStats};
-use crate::supervisor::{Backoff, BulkheadSupervisor, ShardSlot, Supervised, SupervisorMessage};
+use crate::supervisor::bulkhead::MakeRuntime;
+use crate::supervisor::{BulkheadSupervisor, Policy, ShardSlot, Supervised, SupervisorMessage, watchdog};
 use crate::topology::{self, ServiceSpec, TopicKind, TopologyError, dead_letter_topic};
 use crate::view::{self, View, ViewAge};
 
@@ -24,7 +26,11 @@ pub struct PlatformConfig {
     /// Of every topic: what is joined must lie in the same partition.
     pub partitions: u32,
     pub limits: ShardLimits,
-    pub backoff: Backoff,
+    pub policy: Policy,
+    /// Without a sign of progress for this long a shard is stuck.
+    pub stuck_after: Duration,
+    /// Restarts under way in the process at once.
+    pub restarts_max: usize,
     /// Worker threads of each bulkhead.
     pub threads: usize,
     /// Journal bytes in flight a service.
@@ -42,7 +48,9 @@ impl Default for PlatformConfig {
         Self {
             partitions: 4,
             limits: ShardLimits::default(),
-            backoff: Backoff::default(),
+            policy: Policy::default(),
+            stuck_after: Duration::from_secs(30),
+            restarts_max: 16,
             threads: 2,
             budget_bytes: 8 << 20,
             instance: "local".into(),
@@ -93,10 +101,11 @@ pub struct Bulkhead {
     pub stats: Arc<ServiceStats>,
     pub faults: Arc<FaultSwitch>,
     pub shards: Vec<Arc<ShardSlot>>,
+    degraded: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     supervisor: ActorRef<SupervisorMessage>,
     /// Ends with the bulkhead.
-    _runtime: Arc<BulkheadRuntime>,
+    _runtime: Arc<ArcSwap<BulkheadRuntime>>,
 }
 
 impl Bulkhead {
@@ -108,6 +117,11 @@ impl Bulkhead {
     /// Events waiting as rows until they are due.
     pub fn parked(&self) -> u64 {
         self.shards.iter().map(|shard| shard.ctx.parked.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Its partitions pause: too much failing.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Acquire)
     }
 
     /// Shards that are up.
@@ -135,7 +149,7 @@ pub struct Platform {
     pub bulkheads: Vec<Bulkhead>,
     pub partitions: u32,
     phase: Arc<AtomicU8>,
-    stop_views: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     views_runtime: BulkheadRuntime,
     _control: Arc<BulkheadRuntime>,
 }
@@ -207,21 +221,26 @@ impl Platform {
         };
         let control = Arc::new(runtime("control", 1, 0)?);
         let phase = Arc::new(AtomicU8::new(Phase::Before as u8));
+        let gate = Arc::new(tokio::sync::Semaphore::new(config.restarts_max));
         let mut bulkheads = Vec::new();
         for name in order.into_iter().filter(|name| wanted(name)) {
             let Some(service) = services.iter().find(|service| service.spec.name == name) else { continue };
-            let own = Arc::new(runtime(name, config.threads, service.spec.class.nice())?);
-            let parts = Parts { env: &env, log: &log, config: &config, ids: &ids, topics: &topics, phase: &phase };
-            bulkheads.push(parts.bulkhead(service, own, &control).await?);
+            let parts =
+                Parts { env: &env, log: &log, config: &config, ids: &ids, topics: &topics, phase: &phase, gate: &gate };
+            bulkheads.push(parts.bulkhead(service, &control).await?);
         }
         let views_runtime = runtime("views", 1, 0)?;
-        let (partitions, stop_views) = (config.partitions, Arc::new(AtomicBool::new(false)));
-        Ok(Self { env, log, bulkheads, partitions, phase, stop_views, views_runtime, _control: control })
+        let (partitions, stop) = (config.partitions, Arc::new(AtomicBool::new(false)));
+        let watched =
+            bulkheads.iter().map(|b| watchdog::Watched { supervisor: b.supervisor.clone(), slots: b.shards.clone() });
+        watchdog::start(&env, watched.collect(), config.stuck_after, stop.clone())
+            .map_err(|error| StartError::Threads { bulkhead: "watchdog".into(), error })?;
+        Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, _control: control })
     }
 
     /// Starts a view of this platform's topics.
     pub fn view(&self, view: Box<dyn View>) -> Result<ViewAge, FetchError> {
-        view::start(&self.env, &self.log, &self.views_runtime, self.partitions, view, self.stop_views.clone())
+        view::start(&self.env, &self.log, &self.views_runtime, self.partitions, view, self.stop.clone())
     }
 
     pub fn bulkhead(&self, service: &str) -> Option<&Bulkhead> {
@@ -284,13 +303,13 @@ impl Platform {
             let (service, lag, shards) = (bulkhead.spec.name, bulkhead.lag(), bulkhead.shards.len());
             stage(DrainStage { service, lag, shards, late, took });
         }
-        self.stop_views.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::Release);
         self.log.close().await;
     }
 
     /// Drops everything at once, as a crash does; the log is not closed.
     pub fn kill(&self) {
-        self.stop_views.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::Release);
         for bulkhead in &self.bulkheads {
             bulkhead.draining.store(true, Ordering::Release);
             bulkhead.supervisor.kill();
@@ -307,27 +326,37 @@ struct Parts<'a> {
     ids: &'a Arc<BTreeMap<u32, &'static str>>,
     topics: &'a Arc<BTreeMap<Arc<str>, TopicId>>,
     phase: &'a Arc<AtomicU8>,
+    gate: &'a Arc<tokio::sync::Semaphore>,
 }
 
 impl Parts<'_> {
-    async fn bulkhead(
-        &self,
-        service: &ServiceDef,
-        runtime: Arc<BulkheadRuntime>,
-        control: &BulkheadRuntime,
-    ) -> Result<Bulkhead, StartError> {
+    async fn bulkhead(&self, service: &ServiceDef, control: &BulkheadRuntime) -> Result<Bulkhead, StartError> {
+        let (env, name, threads) = (self.env.clone(), service.spec.name, self.config.threads);
+        let nice = service.spec.class.nice();
+        let make_runtime: MakeRuntime = Arc::new(move || BulkheadRuntime::new(&env, name, threads, nice));
+        let runtime = make_runtime().map_err(|error| StartError::Threads { bulkhead: name.into(), error })?;
+        let runtime = Arc::new(ArcSwap::from_pointee(runtime));
+        let degraded = Arc::new(AtomicBool::new(false));
         let (stats, faults) = (Arc::new(ServiceStats::default()), FaultSwitch::new());
         let draining = Arc::new(AtomicBool::new(false));
         let shards: Vec<_> = (0..self.config.partitions)
             .map(|partition| ShardSlot::new(Arc::new(self.shard(service, partition, &stats, &faults, &draining))))
             .collect();
-        let supervised = Supervised { runtime: runtime.clone(), slots: shards.clone(), backoff: self.config.backoff };
-        let name = service.spec.name;
+        let supervised = Supervised {
+            env: self.env.clone(),
+            name,
+            runtime: runtime.clone(),
+            make_runtime,
+            slots: shards.clone(),
+            policy: self.config.policy,
+            degraded: degraded.clone(),
+            gate: self.gate.clone(),
+        };
         let failed = |reason: String| StartError::Supervisor { bulkhead: name, reason };
         let spawned = control.spawn(Actor::spawn(None, BulkheadSupervisor, supervised)).await;
         let (supervisor, _) = spawned.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let spec = service.spec.clone();
-        Ok(Bulkhead { spec, stats, faults, shards, draining, supervisor, _runtime: runtime })
+        Ok(Bulkhead { spec, stats, faults, shards, degraded, draining, supervisor, _runtime: runtime })
     }
 
     fn shard(
@@ -360,6 +389,7 @@ impl Parts<'_> {
             outputs: self.topics.clone(),
             count_from: AtomicI64::new(-1),
             parked: AtomicU64::new(0),
+            progress: watchdog::Progress::default(),
             draining: draining.clone(),
         }
     }

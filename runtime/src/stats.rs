@@ -48,6 +48,10 @@ pub struct ServiceStats {
     pub retried: AtomicU64,
     pub restarts: AtomicU64,
     pub panics: AtomicU64,
+    /// Shards found without progress.
+    pub stuck: AtomicU64,
+    /// Threads that never yielded and were given up.
+    pub lost_threads: AtomicU64,
     pub commits: AtomicU64,
     pub commit_bytes: AtomicU64,
     pub published: AtomicU64,
@@ -77,6 +81,8 @@ impl Default for ServiceStats {
             retried: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            stuck: AtomicU64::new(0),
+            lost_threads: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             commit_bytes: AtomicU64::new(0),
             published: AtomicU64::new(0),

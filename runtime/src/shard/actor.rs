@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::{Observation, Shard, ShardContext, ShardError, fetch};
@@ -28,6 +29,7 @@ pub struct ShardActor;
 /// A running shard.
 pub struct Running {
     ctx: Arc<ShardContext>,
+    permit: Option<OwnedSemaphorePermit>,
     shard: Option<Shard>,
     pool: Arc<CreditPool>,
     tick_wanted: Arc<AtomicBool>,
@@ -45,16 +47,17 @@ impl Drop for Running {
 impl Actor for ShardActor {
     type Msg = ShardMessage;
     type State = Running;
-    type Arguments = Arc<ShardContext>;
+    /// What it is made from, and the place among the restarts under way, held until it is up.
+    type Arguments = (Arc<ShardContext>, Option<OwnedSemaphorePermit>);
 
     /// Nothing that waits: the supervisor stands still meanwhile.
     async fn pre_start(
         &self,
         _: ActorRef<ShardMessage>,
-        ctx: Arc<ShardContext>,
+        (ctx, permit): Self::Arguments,
     ) -> Result<Running, ActorProcessingErr> {
         let pool = CreditPool::new(ctx.limits.credit);
-        Ok(Running { ctx, shard: None, pool, tick_wanted: Arc::new(AtomicBool::new(true)), fetcher: None })
+        Ok(Running { ctx, permit, shard: None, pool, tick_wanted: Arc::new(AtomicBool::new(true)), fetcher: None })
     }
 
     /// Claims, rebuilds, then starts to read.
@@ -65,6 +68,7 @@ impl Actor for ShardActor {
         };
         let positions = shard.positions.iter().map(crate::offsets::SettledPrefix::next).collect();
         state.shard = Some(shard);
+        state.permit = None;
         let feeding = fetch::run(state.ctx.clone(), state.pool.clone(), myself, positions, state.tick_wanted.clone());
         #[allow(clippy::disallowed_methods)] // this actor runs on its bulkhead's runtime
         let fetcher = tokio::spawn(feeding);
@@ -79,6 +83,8 @@ impl Actor for ShardActor {
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         let Some(shard) = &mut state.shard else { return Ok(()) };
+        let ctx = state.ctx.clone();
+        ctx.progress.beat(ctx.env.clock.mono_us());
         let result = match message {
             ShardMessage::Batch(envelope) => shard.process(&envelope).await,
             ShardMessage::Tick => {
@@ -100,6 +106,7 @@ impl Actor for ShardActor {
             }
             ShardMessage::FetchFailed(error) => Err(error),
         };
+        ctx.progress.rest();
         // ractor never yields between messages by itself.
         tokio::task::yield_now().await;
         result.map_err(|error| stop(&state.ctx, error))

@@ -63,6 +63,7 @@ impl Shard {
         if self.ctx.faults.is(FaultKind::Slow) {
             self.ctx.faults.fire();
             self.ctx.env.clock.sleep(SLOW_EVENT).await;
+            self.ctx.progress.beat(self.ctx.env.clock.mono_us());
         }
         let key = record.key.unwrap_or_default();
         if topic.kind == TopicKind::Compacted && record.value.is_none() {

@@ -64,6 +64,7 @@ impl ShardContext {
             }
             let step = left.min(STEP);
             self.env.clock.sleep(step).await;
+            self.progress.beat(self.env.clock.mono_us());
             left -= step;
         }
     }
@@ -76,6 +77,7 @@ impl ShardContext {
                 return Err(error.into());
             }
             self.env.clock.sleep(ROOM_PROBE).await;
+            self.progress.beat(self.env.clock.mono_us());
         }
         Ok(())
     }

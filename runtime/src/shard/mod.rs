@@ -168,6 +168,8 @@ pub struct ShardContext {
     pub count_from: AtomicI64,
     /// Events waiting as rows of this shard's state.
     pub parked: AtomicU64,
+    /// Looked at by the watchdog.
+    pub progress: crate::supervisor::watchdog::Progress,
     /// Set while draining: waits end, what is in hand is finished.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -224,6 +226,11 @@ pub enum ShardError {
 }
 
 impl ShardError {
+    /// The log or another owner ended the ownership: nothing is wrong with the shard itself (rule P5).
+    pub fn is_lost_ownership(&self) -> bool {
+        matches!(self, Self::Fenced | Self::Void(_) | Self::Unanswered(_) | Self::Append(_) | Self::Draining)
+    }
+
     /// Stable name: metric label.
     pub fn kind(&self) -> &'static str {
         match self {

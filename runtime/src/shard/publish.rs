@@ -100,6 +100,7 @@ impl Shard {
         let answer = self.ctx.env.clock.timeout(deadline, append).await;
         let offset = answer.ok_or(ShardError::Unanswered(deadline))??;
         self.next_sequence += 1;
+        self.ctx.progress.beat(self.ctx.env.clock.mono_us());
         let stats = &self.ctx.stats;
         stats.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         stats.commit_bytes.fetch_add(value.len() as u64, std::sync::atomic::Ordering::Relaxed);

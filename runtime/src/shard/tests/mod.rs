@@ -83,7 +83,7 @@ impl Service for Second {
 fn config() -> PlatformConfig {
     let mut config = PlatformConfig { partitions: 2, ..PlatformConfig::default() };
     config.limits.retry_delays = [1, 1, 1].map(Duration::from_millis).to_vec();
-    config.backoff.first = Duration::from_millis(1);
+    config.policy.backoff.first = Duration::from_millis(1);
     config
 }
 
@@ -377,5 +377,27 @@ fn time_can_be_run_forward() {
         env.clock.run_forward(601_000);
         assert!(platform.idle(Duration::from_secs(5)).await);
         assert_eq!(platform.bulkheads[1].stats.tally().done, 10);
+    });
+}
+
+#[test]
+fn a_stuck_shard_is_found_ended_and_started_again() {
+    simulate(async |env| {
+        let log = PlainLog::kind();
+        let mut config = config();
+        config.stuck_after = Duration::from_secs(3);
+        let platform = start(&env, &log, config).await;
+        produce(&log, 0, 10, "good").await;
+        assert!(platform.idle(LONG).await);
+        let second = &platform.bulkheads[1];
+        second.faults.start(FaultKind::Stall);
+        produce(&log, 10, 10, "good").await;
+        env.clock.sleep(Duration::from_secs(5)).await;
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(of(&second.stats.stuck) > 0 && of(&second.stats.restarts) > 0);
+        assert_eq!(of(&platform.bulkheads[0].stats.restarts), 0);
+        second.faults.end();
+        assert!(platform.idle(LONG).await);
+        assert_eq!(second.stats.tally().done, 20);
     });
 }

@@ -1,0 +1,265 @@
+//! The supervisor of one bulkhead: starts its shards, starts failed ones again from their last commit, ends stuck ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::plan::{Action, Exit, Plan, Policy};
+use crate::env::{BulkheadRuntime, Env};
+use crate::shard::{ShardActor, ShardContext, ShardError, ShardMessage};
+
+/// How long an ended shard may take to be gone, before its threads are given up.
+const GRACE: Duration = Duration::from_secs(1);
+/// Threads given up before the bulkhead stays as it is: each of them still burns or holds something.
+pub const ABANDONED_MAX: u64 = 3;
+
+/// Where a shard can be reached; stays the same over restarts.
+pub struct ShardSlot {
+    pub ctx: Arc<ShardContext>,
+    current: ArcSwapOption<ActorRef<ShardMessage>>,
+}
+
+impl ShardSlot {
+    pub fn new(ctx: Arc<ShardContext>) -> Arc<Self> {
+        Arc::new(Self { ctx, current: ArcSwapOption::empty() })
+    }
+
+    pub fn actor(&self) -> Option<ActorRef<ShardMessage>> {
+        self.current.load_full().map(|actor| (*actor).clone())
+    }
+}
+
+/// What a supervisor is told.
+pub enum SupervisorMessage {
+    /// Start the shard of this slot, if `generation` is still the last word on it.
+    Start { slot: usize, generation: u64 },
+    /// The watchdog saw no progress of the shard that was started then.
+    Stuck { slot: usize },
+    /// An ended shard should be gone by now.
+    GoneYet { slot: usize, started: u64 },
+}
+
+/// Makes the runtime of the bulkhead anew, when the old one holds a thread that never yields.
+pub type MakeRuntime = Arc<dyn Fn() -> std::io::Result<BulkheadRuntime> + Send + Sync>;
+
+/// What a supervisor is made from.
+pub struct Supervised {
+    pub env: Env,
+    pub name: &'static str,
+    pub runtime: Arc<ArcSwap<BulkheadRuntime>>,
+    pub make_runtime: MakeRuntime,
+    pub slots: Vec<Arc<ShardSlot>>,
+    pub policy: Policy,
+    /// Partitions are paused: too much failing.
+    pub degraded: Arc<AtomicBool>,
+    /// Restarts under way in the whole process are bounded by this.
+    pub gate: Arc<tokio::sync::Semaphore>,
+}
+
+/// The ractor handler.
+pub struct BulkheadSupervisor;
+
+/// The supervisor's own account of its shards.
+pub struct SupervisorState {
+    supervised: Supervised,
+    plan: Plan,
+    /// Counts the starts of each slot: what is said of an earlier one is void.
+    started: Vec<u64>,
+    abandoned: u64,
+    random: fastrand::Rng,
+}
+
+impl Actor for BulkheadSupervisor {
+    type Msg = SupervisorMessage;
+    type State = SupervisorState;
+    type Arguments = Supervised;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<SupervisorMessage>,
+        supervised: Supervised,
+    ) -> Result<SupervisorState, ActorProcessingErr> {
+        let random = supervised.env.random.stream(&format!("supervisor/{}", supervised.name));
+        let (plan, started) = (Plan::new(supervised.policy, supervised.slots.len()), vec![0; supervised.slots.len()]);
+        Ok(SupervisorState { supervised, plan, started, abandoned: 0, random })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let actions = state.plan.begin();
+        state.act(&myself, actions);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        message: SupervisorMessage,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMessage::Start { slot, generation } => {
+                if !state.draining(slot) && state.plan.due(slot, generation, state.now()) {
+                    state.supervised.degraded.store(state.plan.is_degraded(), Ordering::Release);
+                    state.start(&myself, slot);
+                }
+            }
+            SupervisorMessage::Stuck { slot } => state.end_stuck(&myself, slot),
+            SupervisorMessage::GoneYet { slot, started } => state.give_up(&myself, slot, started),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        event: SupervisionEvent,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (gone, why, exit) = match event {
+            SupervisionEvent::ActorFailed(actor, error) => {
+                let lost = error.downcast_ref::<ShardError>().is_some_and(ShardError::is_lost_ownership);
+                (actor, error.to_string(), if lost { Exit::Ownership } else { Exit::Failure })
+            }
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                (actor, reason.unwrap_or_else(|| "ended".into()), Exit::Failure)
+            }
+            _ => return Ok(()),
+        };
+        let of = |slot: &Arc<ShardSlot>| slot.actor().is_some_and(|actor| actor.get_id() == gone.get_id());
+        if let Some(slot) = state.supervised.slots.iter().position(of) {
+            state.ended(&myself, slot, exit, &why);
+        }
+        Ok(())
+    }
+}
+
+impl SupervisorState {
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.supervised.env.clock.mono_us())
+    }
+
+    fn draining(&self, slot: usize) -> bool {
+        self.supervised.slots[slot].ctx.draining.load(Ordering::Acquire)
+    }
+
+    fn act(&mut self, myself: &ActorRef<SupervisorMessage>, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { child: slot, after, generation } => {
+                    let message = move || SupervisorMessage::Start { slot, generation };
+                    if after.is_zero() {
+                        let _ = myself.cast(message());
+                    } else {
+                        myself.send_after(after, message);
+                    }
+                }
+                Action::Stop { child } => {
+                    if let Some(actor) = self.supervised.slots[child].actor() {
+                        actor.kill();
+                    }
+                }
+                Action::Degrade { rest } => {
+                    self.supervised.degraded.store(true, Ordering::Release);
+                    let rest_s = rest.as_secs();
+                    tracing::error!(
+                        service = self.supervised.name,
+                        rest_s,
+                        "degraded: too many failures; partitions pause"
+                    );
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize) {
+        self.started[slot] += 1;
+        let shard = self.supervised.slots[slot].clone();
+        let (supervisor, gate) = (myself.get_cell(), self.supervised.gate.clone());
+        shard.ctx.progress.rest();
+        // The shard's tasks belong to its bulkhead's runtime; the supervisor does not wait for it.
+        self.supervised.runtime.load().spawn(async move {
+            let permit = gate.acquire_owned().await.ok();
+            match Actor::spawn_linked(None, ShardActor, (shard.ctx.clone(), permit), supervisor).await {
+                Ok((actor, _)) => shard.current.store(Some(Arc::new(actor))),
+                Err(error) => shard.ctx.stats.fail(format!("shard did not start: {error}")),
+            }
+        });
+    }
+
+    fn ended(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize, exit: Exit, why: &str) {
+        let shard = &self.supervised.slots[slot];
+        shard.current.store(None);
+        shard.ctx.progress.rest();
+        if self.draining(slot) {
+            return;
+        }
+        let ctx = &shard.ctx;
+        if self.plan.is_running(slot) {
+            ctx.stats.restarts.fetch_add(1, Ordering::Relaxed);
+            ctx.stats.fail(why.to_string());
+            tracing::warn!(
+                service = ctx.def.spec.name,
+                shard = ctx.partition,
+                why,
+                "shard ended; it starts again from its last commit"
+            );
+        }
+        let now = self.now();
+        let actions = self.plan.ended(slot, exit, now, &mut self.random);
+        self.act(myself, actions);
+    }
+
+    /// A stuck shard is ended at its await; one that never yields does not hear it.
+    fn end_stuck(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize) {
+        let shard = &self.supervised.slots[slot];
+        let Some(actor) = shard.actor() else { return };
+        shard.ctx.stats.stuck.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(service = self.supervised.name, shard = shard.ctx.partition, "shard is stuck; ending it");
+        actor.kill();
+        let started = self.started[slot];
+        myself.send_after(GRACE, move || SupervisorMessage::GoneYet { slot, started });
+    }
+
+    /// Rule of last resort: the thread is lost, the bulkhead gets a runtime of its own again.
+    fn give_up(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize, started: u64) {
+        let shard = &self.supervised.slots[slot];
+        if self.started[slot] != started || shard.actor().is_none() || self.supervised.env.is_simulation() {
+            return;
+        }
+        shard.ctx.stats.lost_threads.fetch_add(1, Ordering::Relaxed);
+        if self.abandoned >= ABANDONED_MAX {
+            self.supervised.degraded.store(true, Ordering::Release);
+            tracing::error!(
+                service = self.supervised.name,
+                "degraded for good: it has lost too many threads; restart the process"
+            );
+            return;
+        }
+        self.abandoned += 1;
+        match (self.supervised.make_runtime)() {
+            Ok(runtime) => self.supervised.runtime.store(Arc::new(runtime)),
+            Err(error) => {
+                shard.ctx.stats.fail(format!("no new runtime: {error}"));
+                return;
+            }
+        }
+        tracing::error!(
+            service = self.supervised.name,
+            "a thread never yields; its runtime is abandoned and made anew"
+        );
+        // Every shard of the old runtime moves: its threads may be the ones that are lost.
+        for slot in 0..self.supervised.slots.len() {
+            if let Some(actor) = self.supervised.slots[slot].actor() {
+                actor.kill();
+                self.ended(myself, slot, Exit::Failure, "its runtime was abandoned");
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Finds what is stuck as well as what is dead: a progress stamp a shard, looked at from a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ractor::ActorRef;
+
+use super::bulkhead::{ShardSlot, SupervisorMessage};
+use crate::env::Env;
+
+/// How often the watchdog looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// When a shard last showed that it gets on. Waits that are meant (a retry, a full disk) count as rest.
+#[derive(Default)]
+pub struct Progress {
+    /// `Env` clock, microseconds; 0: at rest.
+    busy_since_us: AtomicU64,
+}
+
+impl Progress {
+    pub fn beat(&self, now_us: u64) {
+        self.busy_since_us.store(now_us.max(1), Ordering::Relaxed);
+    }
+
+    pub fn rest(&self) {
+        self.busy_since_us.store(0, Ordering::Relaxed);
+    }
+
+    /// How long there was no sign, if it is at work.
+    pub fn silent(&self, now_us: u64) -> Option<Duration> {
+        let since = self.busy_since_us.load(Ordering::Relaxed);
+        (since > 0).then(|| Duration::from_micros(now_us.saturating_sub(since)))
+    }
+}
+
+/// One bulkhead as the watchdog sees it.
+pub struct Watched {
+    pub supervisor: ActorRef<SupervisorMessage>,
+    pub slots: Vec<Arc<ShardSlot>>,
+}
+
+/// Starts the watchdog: a thread in production, a task in the simulation. It ends when `stop` is set.
+pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<AtomicBool>) -> std::io::Result<()> {
+    let clock = env.clock.clone();
+    let look = move |watched: &[Watched]| {
+        for bulkhead in watched {
+            for (slot, shard) in bulkhead.slots.iter().enumerate() {
+                let silent = shard.ctx.progress.silent(clock.mono_us());
+                if silent.is_some_and(|silent| silent > stuck_after) {
+                    // Told once: the stamp is at rest until the shard moves again.
+                    shard.ctx.progress.rest();
+                    let _ = bulkhead.supervisor.cast(SupervisorMessage::Stuck { slot });
+                }
+            }
+        }
+    };
+    if env.is_simulation() {
+        let clock = env.clock.clone();
+        #[allow(clippy::disallowed_methods)] // the simulation has one runtime
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Acquire) {
+                clock.sleep(LOOK).await;
+                look(&watched);
+            }
+        });
+        return Ok(());
+    }
+    let thread = move || {
+        while !stop.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
+            look(&watched);
+        }
+    };
+    std::thread::Builder::new().name("watchdog".into()).spawn(thread).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_is_not_silence() {
+        let progress = Progress::default();
+        assert_eq!(progress.silent(5), None);
+        progress.beat(0);
+        assert_eq!(progress.silent(2_000_001), Some(Duration::from_secs(2)));
+        progress.rest();
+        assert_eq!(progress.silent(9_000_000), None);
+    }
+}
