@@ -105,6 +105,11 @@ pub struct Random {
 }
 
 impl Random {
+    /// Streams of one seed, without a world around them.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed }
+    }
+
     pub fn stream(&self, name: &str) -> fastrand::Rng {
         // FNV-1a over the name, mixed with the seed: stable over builds and machines.
         let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ self.seed.rotate_left(32);

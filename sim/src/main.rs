@@ -1,1 +1,35 @@
-fn main() {}
+//! `bulkhead-sim`: the chaos simulation from the command line. It replaces libc's clock and randomness for the whole
+//! process, which is why it is a program of its own.
+
+mod cli;
+mod overrides;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    ExitCode::from(match cli.command {
+        cli::Command::Run(args) => cli::run::run(&args),
+        cli::Command::Replay(args) => cli::run::replay(&args),
+        cli::Command::Diff { a, b } => diff(&a, &b),
+    })
+}
+
+fn diff(a: &str, b: &str) -> u8 {
+    match sim::trace::first_difference(a, b) {
+        Ok(None) => {
+            println!("the same");
+            cli::HOLDS
+        }
+        Ok(Some((line, left, right))) => {
+            println!("line {line}\n< {left}\n> {right}");
+            cli::FAILS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            cli::USAGE
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line.
+
+pub mod run;
+
+use std::collections::BTreeSet;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sim::fault::Kind;
+
+/// Exit codes of every command.
+pub const HOLDS: u8 = 0;
+pub const FAILS: u8 = 1;
+pub const USAGE: u8 = 2;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "bulkhead-sim",
+    version,
+    about = "The platform's own services, shards, log and supervision under a seed, in virtual time",
+    after_help = "Example: bulkhead-sim run --seed 1 --until 30m"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// One seed, one world: its verdict, trace hash and the line that reproduces it
+    Run(run::Args),
+    /// A scenario file again, as `shrink` saved it
+    Replay(run::ReplayArgs),
+    /// First diverging line of two trace files
+    Diff {
+        /// A file written with `run --trace`
+        a: String,
+        /// Another one
+        b: String,
+    },
+}
+
+/// Reads `200ms`, `10s`, `5m`, `6h`; milliseconds.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("{other:?} is no unit of time; write 200ms, 10s, 5m or 6h")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{digits:?} is no whole number"))?;
+    number.checked_mul(unit).filter(|ms| *ms <= 366 * 86_400_000).ok_or_else(|| format!("{text} is over a year"))
+}
+
+/// Reads a list of fault kinds; `none` is none.
+pub fn kinds(text: &str) -> Result<BTreeSet<Kind>, String> {
+    if text == "none" {
+        return Ok(BTreeSet::new());
+    }
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    text.split(',').map(|name| Kind::parse(name).ok_or_else(|| format!("unknown fault {name}; there are {}", known()))).collect()
+}
+
+/// Reads a decimal or 0x number.
+pub fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("{text:?} is no seed; write a number or 0x..."))
+}
+
+/// Thousandths of a number such as `20` or `0.5`.
+pub fn milli(text: &str) -> Result<u64, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part = format!("{part:0<3}");
+    let number = || Some(whole.parse::<u64>().ok()?.checked_mul(1_000)? + part.get(..3)?.parse::<u64>().ok()?);
+    number().filter(|n| (1..=100_000_000).contains(n)).ok_or_else(|| format!("{text:?} is no rate above 0 and up to 100000"))
+}

@@ -1,0 +1,124 @@
+//! The senders outside: they keep what was not acknowledged and send it again, as browsers and exchanges do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use runtime::log::{AppendError, Log};
+use runtime::producer::Producer;
+use tokio::task::JoinHandle;
+
+use crate::traffic::Parcel;
+
+/// Parcels in one go.
+const PARCELS_A_FLUSH: usize = 512;
+const BUDGET_BYTES: usize = 4 << 20;
+
+/// One sender for all topics.
+pub struct Source {
+    pending: VecDeque<Parcel>,
+    producer: Option<Producer>,
+    in_flight: Option<(usize, JoinHandle<Result<(), AppendError>>)>,
+    rng: fastrand::Rng,
+    /// Acknowledged parcels are sent again with this probability.
+    pub repeat_ppm: u32,
+    /// Acknowledgements are taken for lost with this probability.
+    pub deaf_ppm: u32,
+    /// Nothing is sent.
+    pub paused: bool,
+    pub acknowledged: u64,
+    pub repeated: u64,
+    pub retried: u64,
+    /// Records acknowledged, by topic.
+    pub sent: BTreeMap<&'static str, u64>,
+}
+
+impl Source {
+    pub fn new(rng: fastrand::Rng) -> Self {
+        Self {
+            pending: VecDeque::new(),
+            producer: None,
+            in_flight: None,
+            rng,
+            repeat_ppm: 0,
+            deaf_ppm: 0,
+            paused: false,
+            acknowledged: 0,
+            repeated: 0,
+            retried: 0,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    pub fn connect(&mut self, log: Arc<dyn Log>, partitions: u32) {
+        self.abandon();
+        self.producer = Some(Producer::new(log, "outside", BUDGET_BYTES, partitions));
+    }
+
+    /// The other end is gone: what was in flight counts as not sent.
+    pub fn abandon(&mut self) {
+        if let Some((_, task)) = self.in_flight.take() {
+            task.abort();
+            self.retried += 1;
+        }
+        self.producer = None;
+    }
+
+    pub fn push(&mut self, parcels: impl IntoIterator<Item = Parcel>) {
+        self.pending.extend(parcels);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Takes note of answers and sends what waits. Never waits itself.
+    pub async fn pump(&mut self) {
+        if let Some((count, task)) = &mut self.in_flight {
+            if !task.is_finished() {
+                return;
+            }
+            let (count, answer) = (*count, task.await);
+            self.in_flight = None;
+            self.answered(count, matches!(answer, Ok(Ok(()))));
+        }
+        let Some(producer) = self.producer.as_mut().filter(|_| !self.paused && !self.pending.is_empty()) else { return };
+        let mut count = 0;
+        for parcel in self.pending.iter().take(PARCELS_A_FLUSH) {
+            let added =
+                producer.add_bytes(parcel.topic, parcel.key.as_bytes(), parcel.timestamp_ms, &parcel.value, &[]);
+            // A topic may be absent where not all services run: nobody is there to take it.
+            if added.is_err() && !matches!(added, Err(AppendError::Unknown { .. })) {
+                break;
+            }
+            count += 1;
+        }
+        if count > 0 {
+            let flush = producer.flush();
+            #[allow(clippy::disallowed_methods)] // the simulation's one thread
+            let task = tokio::spawn(flush);
+            self.in_flight = Some((count, task));
+        }
+    }
+
+    fn answered(&mut self, count: usize, acknowledged: bool) {
+        if !acknowledged || (self.deaf_ppm > 0 && self.rng.u32(0..1_000_000) < self.deaf_ppm) {
+            self.retried += 1;
+            return;
+        }
+        for _ in 0..count {
+            let Some(parcel) = self.pending.pop_front() else { break };
+            self.acknowledged += 1;
+            *self.sent.entry(parcel.topic).or_default() += 1;
+            if self.repeat_ppm > 0 && self.rng.u32(0..1_000_000) < self.repeat_ppm {
+                self.repeated += 1;
+                self.pending.push_back(parcel);
+            }
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

@@ -1,0 +1,121 @@
+//! The end: everything is stopped, read again from what is durable, and judged.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use runtime::log::TopicPartition;
+
+use super::process::{Death, handled};
+use super::{Books, Outcome, World, WorldError, lock};
+use crate::oracle::{INVARIANTS, minutes, money, published};
+
+impl World {
+    /// Reads the commit topics on.
+    pub(super) fn audit(&mut self) {
+        let mut books = lock(&self.books);
+        books.audit(&self.log);
+        let Books { auditor, findings } = &mut *books;
+        money::budgets(auditor, findings);
+    }
+
+    pub(super) async fn judge(&mut self) -> Result<Outcome, WorldError> {
+        let converged_ms = self.now_ms().saturating_sub(self.scenario.until_ms);
+        self.audit();
+        self.stop().await?;
+        let partitions = self.scenario.partitions;
+        let mut books = lock(&self.books);
+        let Books { auditor, findings } = &mut *books;
+        let published = published::check(&self.log, auditor, partitions, findings);
+        published::ended(&self.log, auditor, findings);
+        let aside = money::set_aside(&self.log, auditor, partitions, findings);
+        for parcel in &self.bad {
+            let found = aside.values.get(parcel.topic).is_some_and(|values| values.contains(&parcel.value));
+            findings.expect("dead_letters_accounted", found, || {
+                format!("{}: a bad record of {} bytes was not set aside", parcel.topic, parcel.value.len())
+            });
+        }
+        money::ledger(&self.log, auditor, &self.traffic.truth, &aside, partitions, findings);
+        if self.services.iter().any(|service| service.spec.name == "analytics") {
+            minutes::check(&self.log, &aside, partitions, findings);
+        }
+        for invariant in INVARIANTS {
+            findings.checked(invariant, 0);
+        }
+        self.trace.finish().map_err(WorldError::Trace)?;
+        let (commits, voids, claims) = auditor.totals();
+        Ok(Outcome {
+            violations: std::mem::take(&mut findings.violations),
+            checked: std::mem::take(&mut findings.checked),
+            fired: self.fired.clone(),
+            sha256: self.trace.sha256(),
+            virtual_ms: self.now_ms(),
+            handled: self.handled,
+            impressions: self.traffic.truth.shown.len() as u64,
+            records: self.trace.records(),
+            commits,
+            voids,
+            claims,
+            published,
+            dead_letters: aside.records,
+            converged_ms,
+            points: self.disk.done().points,
+            recent: self.trace.recent(),
+        })
+    }
+
+    /// Drains the last process, then loses power and opens again: what the judge reads is what is durable.
+    async fn stop(&mut self) -> Result<(), WorldError> {
+        let mut late = 0;
+        for process in &self.processes {
+            process.platform.drain(Duration::from_secs(10), |stage| late += stage.late).await;
+            for bulkhead in &process.platform.bulkheads {
+                let queued = bulkhead.stats.queue_bytes.load(Ordering::Relaxed);
+                lock(&self.books).findings.expect("credits_returned", queued == 0, || {
+                    format!("{}: {queued} bytes are still in flight after the drain", bulkhead.spec.name)
+                });
+                let failures = bulkhead.stats.invariant_failures.load(Ordering::Relaxed);
+                if failures > 0 {
+                    let error = bulkhead.stats.last_error();
+                    lock(&self.books).findings.broken("ledger_is_the_oracle", format!("{}: {error}", bulkhead.spec.name));
+                }
+            }
+        }
+        lock(&self.books).findings.expect("converges", late == 0, || format!("{late} shards did not answer the drain"));
+        self.audit();
+        for process in std::mem::take(&mut self.processes) {
+            self.handled += handled(&process);
+        }
+        self.source.abandon();
+        if self.scenario.kafka {
+            return Ok(());
+        }
+        let before = self.extents();
+        self.kill_all(Death::Machine, 0).await?;
+        if let Some(log) = self.reopen() {
+            self.log = log;
+        }
+        for (name, partition, end) in before {
+            let Some(topic) = self.log.topic(&name) else {
+                lock(&self.books).findings.broken("acknowledged_survives", format!("topic {name} is gone"));
+                continue;
+            };
+            let after = self.log.extent(TopicPartition { topic, partition }).map_or(-1, |extent| extent.high_watermark);
+            lock(&self.books).findings.expect("acknowledged_survives", after >= end, || {
+                format!("{name}-{partition} was readable to {end}, after the crash to {after}")
+            });
+        }
+        Ok(())
+    }
+
+    fn extents(&self) -> Vec<(String, u32, i64)> {
+        let mut all = Vec::new();
+        for (topic, config) in self.log.topics() {
+            for partition in 0..config.partitions {
+                if let Ok(extent) = self.log.extent(TopicPartition { topic, partition }) {
+                    all.push((config.name.to_string(), partition, extent.high_watermark));
+                }
+            }
+        }
+        all
+    }
+}
