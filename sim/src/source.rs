@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use runtime::env::{Clock, Env};
 use runtime::log::{AppendError, Log};
 use runtime::producer::Producer;
 use tokio::task::JoinHandle;
@@ -11,6 +12,8 @@ use crate::traffic::Parcel;
 
 /// Parcels in one go.
 const PARCELS_A_FLUSH: usize = 512;
+/// Without an answer by then they send again.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 const BUDGET_BYTES: usize = 4 << 20;
 
 /// One sender for all topics.
@@ -19,6 +22,7 @@ pub struct Source {
     producer: Option<Producer>,
     in_flight: Option<(usize, JoinHandle<Result<(), AppendError>>)>,
     rng: fastrand::Rng,
+    clock: Clock,
     /// Acknowledged parcels are sent again with this probability.
     pub repeat_ppm: u32,
     /// Acknowledgements are taken for lost with this probability.
@@ -33,12 +37,13 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(rng: fastrand::Rng) -> Self {
+    pub fn new(env: &Env) -> Self {
         Self {
             pending: VecDeque::new(),
             producer: None,
             in_flight: None,
-            rng,
+            rng: env.random.stream("source"),
+            clock: env.clock.clone(),
             repeat_ppm: 0,
             deaf_ppm: 0,
             paused: false,
@@ -93,7 +98,9 @@ impl Source {
             count += 1;
         }
         if count > 0 {
-            let flush = producer.flush();
+            let (flush, clock) = (producer.flush(), self.clock.clone());
+            let unanswered = || AppendError::Indefinite { topic: "any".into(), partition: 0, reason: "no answer".into() };
+            let flush = async move { clock.timeout(PATIENCE, flush).await.unwrap_or_else(|| Err(unanswered())) };
             #[allow(clippy::disallowed_methods)] // the simulation's one thread
             let task = tokio::spawn(flush);
             self.in_flight = Some((count, task));

@@ -32,7 +32,12 @@ pub struct ShardAudit {
     pub dead_letters: u64,
     /// Commit bytes, for information.
     pub bytes: u64,
+    /// Why the topic could not be read on the last time, if so.
+    pub unread: Option<String>,
 }
+
+/// Reads of a lying disk before it is left for later.
+const READ_TRIES: usize = 3;
 
 /// All shards.
 pub struct Auditor {
@@ -59,6 +64,7 @@ impl Auditor {
                     duplicates: 0,
                     dead_letters: 0,
                     bytes: 0,
+                    unread: None,
                 };
                 shards.insert((spec.name, partition), shard);
             }
@@ -69,7 +75,21 @@ impl Auditor {
     /// Reads on. Before anything is trimmed this must have been called.
     pub fn advance(&mut self, log: &Arc<dyn Log>, findings: &mut Findings) {
         for shard in self.shards.values_mut() {
-            if let Err(error) = shard.advance(log, &mut self.outputs, findings) {
+            // A disk that lies or a dead process's log: read again later. What can never be read is a finding at the end.
+            for _ in 0..READ_TRIES {
+                let result = shard.advance(log, &mut self.outputs, findings);
+                shard.unread = result.err().map(|error| error.to_string());
+                if shard.unread.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What could not be read the last time is gone.
+    pub fn finish(&mut self, findings: &mut Findings) {
+        for shard in self.shards.values() {
+            if let Some(error) = &shard.unread {
                 let place = format!("{}-{}", shard.spec.name, shard.partition);
                 findings.broken("acknowledged_survives", format!("commit topic of {place}: {error}"));
             }

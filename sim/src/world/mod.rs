@@ -193,7 +193,7 @@ impl World {
                 findings: Findings::default(),
             })),
             faults: faults::Active::new(&scenario.faults),
-            source: Source::new(env.random.stream("source")),
+            source: Source::new(&env),
             env,
             trace,
             storage,
