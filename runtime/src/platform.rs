@@ -124,6 +124,11 @@ impl Bulkhead {
         self.degraded.load(Ordering::Acquire)
     }
 
+    /// Shards whose outputs are not all acknowledged.
+    pub fn publishing(&self) -> usize {
+        self.shards.iter().filter(|shard| shard.ctx.publishing.load(Ordering::Acquire)).count()
+    }
+
     /// Shards that are up.
     pub fn running(&self) -> usize {
         self.shards.iter().filter(|shard| shard.actor().is_some()).count()
@@ -273,7 +278,8 @@ impl Platform {
             if self.env.clock.mono_us() > until_us {
                 return false;
             }
-            calm = if self.lag() == 0 && self.parked() == 0 { calm + 1 } else { 0 };
+            let publishing: usize = self.bulkheads.iter().map(Bulkhead::publishing).sum();
+            calm = if self.lag() == 0 && self.parked() == 0 && publishing == 0 { calm + 1 } else { 0 };
             self.env.clock.sleep(STEP).await;
         }
         true
@@ -390,6 +396,7 @@ impl Parts<'_> {
             count_from: AtomicI64::new(-1),
             parked: AtomicU64::new(0),
             progress: watchdog::Progress::default(),
+            publishing: AtomicBool::new(false),
             draining: draining.clone(),
         }
     }

@@ -118,7 +118,8 @@ impl Analytics {
 
     fn publish_changed(&self, state: &mut State, effects: &mut Effects<'_>) {
         for _ in 0..self.config.published_a_tick {
-            let Some((key, _)) = state.changed.pop_due(effects.now_ms()) else { return };
+            // Oldest first, whatever the clock says now: after a leap back, "changed at" may lie ahead.
+            let Some((key, _)) = state.changed.pop_due(i64::MAX) else { return };
             publish(state, &key, effects);
         }
     }

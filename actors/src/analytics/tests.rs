@@ -124,6 +124,17 @@ fn a_minute_is_counted_and_published_once_a_tick() {
     assert_eq!(published(&mut kit, &mut rows), 0, "nothing changed");
 }
 
+/// Found by the simulation: a minute that changed while the clock was ahead was not published until it caught up.
+#[test]
+fn a_clock_that_leaps_back_holds_no_minute_up() {
+    let (mut kit, mut rows) = (kit(), BTreeMap::new());
+    kit.now_ms += 60_000;
+    push_impression(&mut kit, "a", START_MS, 100).unwrap();
+    kit.now_ms -= 60_000;
+    kit.tick();
+    assert_eq!(published(&mut kit, &mut rows), 1);
+}
+
 #[test]
 fn minutes_become_final_and_late_events_make_a_revision() {
     let (mut kit, mut rows) = (kit(), BTreeMap::new());

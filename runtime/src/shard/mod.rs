@@ -170,6 +170,8 @@ pub struct ShardContext {
     pub parked: AtomicU64,
     /// Looked at by the watchdog.
     pub progress: crate::supervisor::watchdog::Progress,
+    /// Outputs are on their way and not acknowledged.
+    pub publishing: std::sync::atomic::AtomicBool,
     /// Set while draining: waits end, what is in hand is finished.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
 }

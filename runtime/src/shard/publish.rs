@@ -14,6 +14,8 @@ use crate::log::{AppendError, AppendOptions, BatchBuilder, Batches, Fence, Offse
 /// next owner publishes the same bytes again and readers drop repetitions.
 pub(super) struct Publishing {
     sequence: i64,
+    /// When it was sent: the deadline counts from here, whether somebody waits for the answer or not.
+    sent_us: u64,
     task: JoinHandle<Result<(), AppendError>>,
 }
 
@@ -182,7 +184,9 @@ impl Shard {
         // The task only waits: the places in line are taken.
         #[allow(clippy::disallowed_methods)] // runs on the bulkhead's runtime: this is called by its shard
         let task = tokio::spawn(async move { join_all(appends).await.into_iter().try_for_each(|a| a.map(|_| ())) });
-        self.publishing = Some(Publishing { sequence, task });
+        let sent_us = self.ctx.env.clock.mono_us();
+        self.publishing = Some(Publishing { sequence, sent_us, task });
+        self.ctx.publishing.store(true, std::sync::atomic::Ordering::Release);
         Ok(())
     }
 
@@ -191,7 +195,8 @@ impl Shard {
     pub(super) async fn published(&mut self, up_to: i64) -> Result<(), ShardError> {
         let Some(publishing) = &mut self.publishing else { return Ok(()) };
         let deadline = self.ctx.limits.append_deadline;
-        let answer = self.ctx.env.clock.timeout(deadline, &mut publishing.task).await;
+        let passed = std::time::Duration::from_micros(self.ctx.env.clock.mono_us() - publishing.sent_us);
+        let answer = self.ctx.env.clock.timeout(deadline.saturating_sub(passed), &mut publishing.task).await;
         match answer.ok_or(ShardError::Unanswered(deadline))? {
             Ok(result) => result?,
             Err(_) => return Err(ShardError::Unanswered(deadline)),
@@ -199,12 +204,16 @@ impl Shard {
         assert!(publishing.sequence <= up_to, "rule P8: the mark covers what was sent");
         self.published = up_to;
         self.publishing = None;
+        self.ctx.publishing.store(false, std::sync::atomic::Ordering::Release);
         Ok(())
     }
 
-    /// Takes note of a publication that has ended meanwhile, without waiting.
+    /// Takes note of a publication that has ended meanwhile, or has had no answer for too long, without waiting.
     pub(super) async fn note_published(&mut self) -> Result<(), ShardError> {
-        if self.publishing.as_ref().is_some_and(|publishing| publishing.task.is_finished()) {
+        let deadline_us = self.ctx.limits.append_deadline.as_micros() as u64;
+        let now_us = self.ctx.env.clock.mono_us();
+        let is_over = |p: &Publishing| p.task.is_finished() || now_us - p.sent_us >= deadline_us;
+        if self.publishing.as_ref().is_some_and(is_over) {
             self.published(self.next_sequence - 1).await?;
         }
         Ok(())

@@ -253,6 +253,7 @@ impl Rebuild {
     ) -> Result<Shard, ShardError> {
         self.parking.index();
         ctx.parked.store(self.parking.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        ctx.publishing.store(false, std::sync::atomic::Ordering::Release);
         let mut positions = Vec::with_capacity(ctx.inputs.len());
         for input in &ctx.inputs {
             let folded = self.positions.get(&(input.topic.name.to_string(), input.at.partition)).copied();

@@ -159,7 +159,8 @@ impl World {
         let Some(process) = self.current() else { return false };
         let platform = &process.platform;
         let up = platform.bulkheads.iter().all(|b| b.running() == b.shards.len());
-        up && platform.lag() == 0 && platform.parked() == 0
+        let publishing: usize = platform.bulkheads.iter().map(runtime::platform::Bulkhead::publishing).sum();
+        up && platform.lag() == 0 && platform.parked() == 0 && publishing == 0
     }
 
     /// Who is not idle, for the message.

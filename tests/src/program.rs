@@ -1,0 +1,18 @@
+//! Programs of the workspace, found beside the test's own executable, built first if they are absent or older.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The program `name` of package `package`, as the release profile built it.
+pub fn built(package: &str, name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/TEST");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--package", package, "--bin", name])
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "cargo build --package {package} --bin {name} failed");
+    let program = profile.join(name);
+    assert!(program.exists(), "{} is not there; run the tests with --release", program.display());
+    program
+}
