@@ -157,7 +157,15 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 impl RemoteLog {
     /// `is_local`: the log lives in the process, refuses stale epochs, and has no network before it.
-    pub fn new(env: &Env, log: Arc<dyn Log>, network: Network, trace: Trace, name: String, before_trim: Box<dyn Fn() + Send + Sync>, is_local: bool) -> Self {
+    pub fn new(
+        env: &Env,
+        log: Arc<dyn Log>,
+        network: Network,
+        trace: Trace,
+        name: String,
+        before_trim: Box<dyn Fn() + Send + Sync>,
+        is_local: bool,
+    ) -> Self {
         let client = Client {
             log,
             env: env.clone(),

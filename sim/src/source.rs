@@ -86,7 +86,9 @@ impl Source {
             self.in_flight = None;
             self.answered(count, matches!(answer, Ok(Ok(()))));
         }
-        let Some(producer) = self.producer.as_mut().filter(|_| !self.paused && !self.pending.is_empty()) else { return };
+        let Some(producer) = self.producer.as_mut().filter(|_| !self.paused && !self.pending.is_empty()) else {
+            return;
+        };
         let mut count = 0;
         for parcel in self.pending.iter().take(PARCELS_A_FLUSH) {
             let added =
@@ -99,7 +101,8 @@ impl Source {
         }
         if count > 0 {
             let (flush, clock) = (producer.flush(), self.clock.clone());
-            let unanswered = || AppendError::Indefinite { topic: "any".into(), partition: 0, reason: "no answer".into() };
+            let unanswered =
+                || AppendError::Indefinite { topic: "any".into(), partition: 0, reason: "no answer".into() };
             let flush = async move { clock.timeout(PATIENCE, flush).await.unwrap_or_else(|| Err(unanswered())) };
             #[allow(clippy::disallowed_methods)] // the simulation's one thread
             let task = tokio::spawn(flush);

@@ -193,7 +193,8 @@ pub fn storage_call(trace: &Trace, call: &Call<'_>, succeeded: bool) {
 pub fn first_difference(a: &str, b: &str) -> Result<Option<(u64, String, String)>, String> {
     use std::io::BufRead as _;
     let open = |file: &str| {
-        let opened = std::fs::File::open(file).map_err(|error| format!("{file}: {error}; write one with run --trace"))?;
+        let opened =
+            std::fs::File::open(file).map_err(|error| format!("{file}: {error}; write one with run --trace"))?;
         Ok::<_, String>(std::io::BufReader::new(opened).lines())
     };
     let (mut left, mut right) = (open(a)?, open(b)?);

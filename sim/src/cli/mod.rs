@@ -66,7 +66,9 @@ pub fn kinds(text: &str) -> Result<BTreeSet<Kind>, String> {
         return Ok(BTreeSet::new());
     }
     let known = || Kind::ALL.map(Kind::name).join(", ");
-    text.split(',').map(|name| Kind::parse(name).ok_or_else(|| format!("unknown fault {name}; there are {}", known()))).collect()
+    text.split(',')
+        .map(|name| Kind::parse(name).ok_or_else(|| format!("unknown fault {name}; there are {}", known())))
+        .collect()
 }
 
 /// Reads a decimal or 0x number.
@@ -83,5 +85,7 @@ pub fn milli(text: &str) -> Result<u64, String> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let part = format!("{part:0<3}");
     let number = || Some(whole.parse::<u64>().ok()?.checked_mul(1_000)? + part.get(..3)?.parse::<u64>().ok()?);
-    number().filter(|n| (1..=100_000_000).contains(n)).ok_or_else(|| format!("{text:?} is no rate above 0 and up to 100000"))
+    number()
+        .filter(|n| (1..=100_000_000).contains(n))
+        .ok_or_else(|| format!("{text:?} is no rate above 0 and up to 100000"))
 }

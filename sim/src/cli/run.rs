@@ -117,7 +117,8 @@ pub fn run(args: &Args) -> u8 {
             }
         };
     }
-    let mut reproduce = format!("bulkhead-sim run --seed {} --until {}ms --rate {}", args.seed, args.until, Milli(args.rate));
+    let mut reproduce =
+        format!("bulkhead-sim run --seed {} --until {}ms --rate {}", args.seed, args.until, Milli(args.rate));
     if let Some(kinds) = &args.faults {
         let names: Vec<String> = kinds.iter().map(|kind| kind.name()).collect();
         reproduce.push_str(&format!(" --faults {}", if names.is_empty() { "none".into() } else { names.join(",") }));
@@ -230,10 +231,20 @@ fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce
 }
 
 fn text(report: &Report) {
-    println!("seed {} on the {} log: {}", report.seed, report.mode, if report.ok { "everything held" } else { "VIOLATED" });
+    println!(
+        "seed {} on the {} log: {}",
+        report.seed,
+        report.mode,
+        if report.ok { "everything held" } else { "VIOLATED" }
+    );
     println!(
         "  {:.1} virtual s in {:.2} CPU s ({:.0} x), {} events ({:.0}/CPU s), {} impressions",
-        report.virtual_s, report.cpu_s, report.virtual_s_per_cpu_s, report.events, report.events_per_cpu_s, report.impressions
+        report.virtual_s,
+        report.cpu_s,
+        report.virtual_s_per_cpu_s,
+        report.events,
+        report.events_per_cpu_s,
+        report.impressions
     );
     println!(
         "  {} commits, {} void records, {} claims, {} repetitions, {} dead letters, calm {:.1} s after the last fault",

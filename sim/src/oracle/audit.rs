@@ -161,7 +161,10 @@ impl ShardAudit {
             let key = (range.topic.to_owned(), range.partition as u32);
             let next = self.positions.get(&key).copied().unwrap_or(0);
             findings.expect("offsets_contiguous", range.from == next && range.to > range.from, || {
-                format!("{place}: {}-{} from {} to {}, {next} was next", range.topic, range.partition, range.from, range.to)
+                format!(
+                    "{place}: {}-{} from {} to {}, {next} was next",
+                    range.topic, range.partition, range.from, range.to
+                )
             });
             self.positions.insert(key, range.to);
         }
@@ -186,7 +189,13 @@ impl ShardAudit {
             let stream = (output.topic.to_owned(), output.partition as u32, producer.0, producer.1);
             let known = outputs.entry(stream).or_default();
             findings.expect("outputs_dense", output.first_n == known.len() as i64, || {
-                format!("{place}: output {} to {}-{}, {} was next", output.first_n, output.topic, output.partition, known.len())
+                format!(
+                    "{place}: output {} to {}-{}, {} was next",
+                    output.first_n,
+                    output.topic,
+                    output.partition,
+                    known.len()
+                )
             });
             let digests = digests(output.batch);
             if digests.len() as i32 != output.count {
@@ -203,7 +212,10 @@ impl ShardAudit {
             for row in delta.rows {
                 let known = table.and_then(|table| table.get(row.key)).map(Vec::as_slice);
                 findings.expect("snapshots_true", known == row.value, || {
-                    format!("{}-{} at {offset}: a row of {} is not what its commits made", self.spec.name, self.partition, delta.table)
+                    format!(
+                        "{}-{} at {offset}: a row of {} is not what its commits made",
+                        self.spec.name, self.partition, delta.table
+                    )
                 });
             }
         }

@@ -50,7 +50,9 @@ fn recount(log: &Arc<dyn Log>, aside: &SetAside, partitions: u32, findings: &mut
     let mut minutes = Minutes::new();
     let lost = |topic: &str, id: &str| aside.has("analytics", topic, id);
     each_event(log, topics::IMPRESSIONS.name, partitions, findings, |record| {
-        let Ok(event) = schemas::frame::decode::<e::ImpressionEvent<'_>>(record.value.unwrap_or_default()) else { return };
+        let Ok(event) = schemas::frame::decode::<e::ImpressionEvent<'_>>(record.value.unwrap_or_default()) else {
+            return;
+        };
         if metadata::is_test(&event.metadata) || lost("impressions", event.event_id) {
             return;
         }
@@ -81,7 +83,9 @@ fn recount(log: &Arc<dyn Log>, aside: &SetAside, partitions: u32, findings: &mut
 fn conversions(log: &Arc<dyn Log>, partitions: u32, findings: &mut Findings, minutes: &mut Minutes) {
     let mut newest: BTreeMap<String, (i64, i64, BTreeSet<String>)> = BTreeMap::new();
     each_event(log, topics::ATTRIBUTIONS.name, partitions, findings, |record| {
-        let Ok(event) = schemas::frame::decode::<e::AttributionResult<'_>>(record.value.unwrap_or_default()) else { return };
+        let Ok(event) = schemas::frame::decode::<e::AttributionResult<'_>>(record.value.unwrap_or_default()) else {
+            return;
+        };
         let campaigns = event.touches.iter().filter(|t| t.credit_ppm > 0).map(|t| t.campaign_id.to_owned()).collect();
         let version = i64::from(event.version);
         let known = newest.get(event.conversion_id).map_or(i64::MIN, |known| known.0);
@@ -102,7 +106,9 @@ fn published(log: &Arc<dyn Log>, partitions: u32, findings: &mut Findings) -> Mi
     for partition in 0..partitions {
         let result = each_record(log, topics::CAMPAIGN_METRICS_1M.name, partition, |record| {
             let Some(from) = record.headers.get(HEADER).and_then(Provenance::decode) else { return };
-            let Ok(row) = schemas::frame::decode::<e::CampaignMinute<'_>>(record.value.unwrap_or_default()) else { return };
+            let Ok(row) = schemas::frame::decode::<e::CampaignMinute<'_>>(record.value.unwrap_or_default()) else {
+                return;
+            };
             let count = Count {
                 impressions: row.impressions,
                 clicks: row.clicks,

@@ -107,7 +107,8 @@ pub fn each_from(
     let mut scratch = Vec::new();
     let mut next = position;
     while let Some(fetched) = reader.try_next(1 << 20)? {
-        let corrupt = |reason: String| FetchError::Corrupt { file: "a topic".into(), offset: fetched.from, byte: 0, reason };
+        let corrupt =
+            |reason: String| FetchError::Corrupt { file: "a topic".into(), offset: fetched.from, byte: 0, reason };
         for batch in Batches::new(&fetched.bytes) {
             let batch = batch.map_err(|error| corrupt(error.to_string()))?;
             for record in batch.records(&mut scratch).map_err(|error| corrupt(error.to_string()))? {

@@ -49,7 +49,13 @@ impl FirstSeen {
 }
 
 /// Visits the events of an internal topic once each.
-pub fn each_event(log: &Arc<dyn Log>, topic: &str, partitions: u32, findings: &mut Findings, mut visit: impl FnMut(&Record<'_>)) {
+pub fn each_event(
+    log: &Arc<dyn Log>,
+    topic: &str,
+    partitions: u32,
+    findings: &mut Findings,
+    mut visit: impl FnMut(&Record<'_>),
+) {
     for partition in 0..partitions {
         let mut seen = FirstSeen::default();
         let result = each_record(log, topic, partition, |record| {
@@ -188,13 +194,16 @@ fn balances(auditor: &Auditor, sums: &BTreeMap<String, Sum>, findings: &mut Find
 /// Posted, lent and held of each campaign within its budget, in the state as committed.
 pub fn budgets(auditor: &Auditor, findings: &mut Findings) {
     for ((service, partition), shard) in &auditor.shards {
-        for value in shard.rows.get("accounts").filter(|_| *service == "budget").into_iter().flat_map(BTreeMap::values) {
+        for value in shard.rows.get("accounts").filter(|_| *service == "budget").into_iter().flat_map(BTreeMap::values)
+        {
             let Ok(account) = decode_exact::<actors::budget::Account>(value) else {
                 findings.broken("budget_never_exceeded", format!("budget-{partition}: an account cannot be read"));
                 continue;
             };
             let used = account.posted.0 + account.lent.0 + account.held.0;
-            findings.expect("budget_never_exceeded", used <= account.budget.0, || format!("budget-{partition}: {account:?}"));
+            findings.expect("budget_never_exceeded", used <= account.budget.0, || {
+                format!("budget-{partition}: {account:?}")
+            });
         }
     }
 }

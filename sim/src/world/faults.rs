@@ -215,7 +215,8 @@ impl World {
                     let passed = now_ms.saturating_sub(fault.at_ms) * 8 / fault.for_ms.max(1);
                     let mut order = fastrand::Rng::with_seed(fault.draw);
                     let (first, second) = (order.u64(..), order.u64(..));
-                    weather.clogged |= if passed < 4 { first >> (4 - passed) & first } else { second >> (passed - 4) & first };
+                    weather.clogged |=
+                        if passed < 4 { first >> (4 - passed) & first } else { second >> (passed - 4) & first };
                 }
                 Kind::FrozenZombie if now_ms >= fault.at_ms + fault.for_ms / 2 => {
                     self.processes.iter().filter(|p| p.is_zombie).for_each(|p| p.client.thaw());

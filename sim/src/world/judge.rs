@@ -81,7 +81,9 @@ impl World {
                 let failures = bulkhead.stats.invariant_failures.load(Ordering::Relaxed);
                 if failures > 0 {
                     let error = bulkhead.stats.last_error();
-                    lock(&self.books).findings.broken("ledger_is_the_oracle", format!("{}: {error}", bulkhead.spec.name));
+                    lock(&self.books)
+                        .findings
+                        .broken("ledger_is_the_oracle", format!("{}: {error}", bulkhead.spec.name));
                 }
             }
         }

@@ -185,8 +185,7 @@ impl World {
             .map_err(|error| WorldError::Open(error.to_string()))?;
         let services = services();
         let specs: Vec<_> = services.iter().map(|service| service.spec.clone()).collect();
-        let traffic =
-            Traffic::new(scenario.seed, EPOCH_MS, scenario.rate_milli, scenario.until_ms, scenario.bids_max);
+        let traffic = Traffic::new(scenario.seed, EPOCH_MS, scenario.rate_milli, scenario.until_ms, scenario.bids_max);
         let mut world = Self {
             books: Arc::new(Mutex::new(Books {
                 auditor: Auditor::new(&specs, scenario.partitions),
@@ -293,7 +292,9 @@ impl World {
             calm = if idle { calm + 1 } else { 0 };
             if now_ms > started_ms + CONVERGE_MS {
                 let story = self.backlog();
-                lock(&self.books).findings.broken("converges", format!("not idle after {CONVERGE_MS} ms without faults: {story}"));
+                lock(&self.books)
+                    .findings
+                    .broken("converges", format!("not idle after {CONVERGE_MS} ms without faults: {story}"));
                 break;
             }
             self.sleep_until(now_ms + PUMP_MS).await;

@@ -144,7 +144,9 @@ impl World {
             Err(error) => {
                 self.trace.record("open", "failed", &[], error.to_string().as_bytes());
                 if !self.disk_is_faulty() {
-                    lock(&self.books).findings.broken("acknowledged_survives", format!("the log does not open: {error}"));
+                    lock(&self.books)
+                        .findings
+                        .broken("acknowledged_survives", format!("the log does not open: {error}"));
                 }
                 self.storage.crash(&mut self.env.random.stream(&format!("crash/open/{}", self.now_ms())));
                 self.disk.buried();
