@@ -47,15 +47,4 @@ fn define<C: Clone + Send + Sync + 'static, S: Service>(config: &C, make: fn(C) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn services_can_be_made_and_have_names_of_their_own() {
-        let mut names: Vec<_> = services(&Config::default()).iter().map(|def| def.spec.name).collect();
-        let all = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-}
+mod tests;
