@@ -154,7 +154,26 @@ fn traits(out: &mut String, all: &Definitions, top: &Top) {
     w(
         out,
         format!(
-            "impl<'a> Decode<'a> for {name}{life} {{\n    const SCHEMA_ID: u32 = {id};\n    const NAME: &'static str = {full:?};\n    #[inline]\n    fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {{\n        decode_exact(datum, &Limits::{limits})\n    }}\n    #[inline]\n    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError> {{\n        resolve_exact(datum, plan, &Limits::{limits})\n    }}\n}}\n"
+            "impl<'a> Decode<'a> for {name}{life} {{\n    const SCHEMA_ID: u32 = {id};\n    const NAME: &'static str = {full:?};"
+        ),
+    );
+    // Field by field into locals, and only then into the struct: it is made where the caller wants it, not copied there.
+    w(out, "    #[inline]\n    fn decode_or<E: From<DecodeError>>(datum: &'a [u8]) -> Result<Self, E> {".into());
+    w(
+        out,
+        format!("        let mut reader = Reader::new(datum, &Limits::{limits})?;\n        let reader = &mut reader;"),
+    );
+    let Body::Record(fields) = &all.0[full].body else { return };
+    for (i, f) in fields.iter().enumerate() {
+        w(out, format!("        let field_{i}: {} = {};", rust_type(all, &f.ty), read_expr(all, &f.ty)));
+    }
+    let fields = fields.iter().enumerate().map(|(i, f)| format!("{}: field_{i}", ident(&f.name)));
+    w(out, "        reader.finish()?;".into());
+    w(out, format!("        Ok(Self {{ {} }})\n    }}", fields.collect::<Vec<_>>().join(", ")));
+    w(
+        out,
+        format!(
+            "    #[inline]\n    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError> {{\n        resolve_exact(datum, plan, &Limits::{limits})\n    }}\n}}\n"
         ),
     );
 }

@@ -3,8 +3,8 @@
 
 use crate::{
     codec::{
-        Array, Datum, Decode, DecodeError, DecodeErrorKind, Encode, EncodeError, Limits, Map, Reader, decode_exact,
-        resolve_exact, write_long,
+        Array, Datum, Decode, DecodeError, DecodeErrorKind, Encode, EncodeError, Limits, Map, Reader, resolve_exact,
+        write_long,
     },
     plan::{Op, Plan, StepId},
 };

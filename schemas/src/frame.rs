@@ -59,7 +59,7 @@ impl FrameError {
 pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Result<T, FrameError> {
     let (found, datum) = split(message)?;
     if found == T::SCHEMA_ID {
-        return Ok(T::decode(datum)?);
+        return T::decode_or(datum);
     }
     match plans.get(found) {
         Some(plan) => Ok(T::decode_resolved(datum, plan)?),
@@ -107,5 +107,5 @@ pub fn decode<'a, T: Decode<'a>>(message: &'a [u8]) -> Result<T, FrameError> {
     if found != T::SCHEMA_ID {
         return Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found });
     }
-    Ok(T::decode(datum)?)
+    T::decode_or(datum)
 }

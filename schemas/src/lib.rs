@@ -19,10 +19,16 @@ pub mod frame;
 pub mod json;
 pub mod model;
 pub mod plan;
+pub mod projection;
 pub mod proof;
 
 use codec::DecodeError;
 use plan::Plan;
+
+/// Datum in, datum out.
+pub type Recode = fn(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>;
+/// Datum of another writer and its plan in, datum out.
+pub type Resolve = fn(&[u8], &Plan, &mut Vec<u8>) -> Result<(), DecodeError>;
 
 /// A schema that is part of the binary.
 #[derive(Debug)]
@@ -37,12 +43,12 @@ pub struct Builtin {
     ///
     /// # Errors
     /// As `Decode::decode`.
-    pub recode: fn(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>,
+    pub recode: Recode,
     /// Decodes a bare datum of another writer by the generated type and appends it encoded with the type's own schema.
     ///
     /// # Errors
     /// As `Decode::decode_resolved`.
-    pub resolve: fn(&[u8], &Plan, &mut Vec<u8>) -> Result<(), DecodeError>,
+    pub resolve: Resolve,
 }
 
 /// All built-in schemas, in the order of their ids.

@@ -39,12 +39,13 @@ fn older(schema: &Json, salt: usize) -> Json {
             if let Some(Json::Array(fields)) = object.get_mut("fields") {
                 // A field that goes must not take the only definition of a type with it.
                 let leaves = |f: &Json| !f["type"].to_string().contains("fields");
-                let keep = |i: usize, f: &Json| f.get("default").is_none() || (i + salt) % 3 != 0 || !leaves(f);
+                let keep =
+                    |i: usize, f: &Json| f.get("default").is_none() || !(i + salt).is_multiple_of(3) || !leaves(f);
                 let mut kept = Vec::new();
                 for (i, field) in fields.iter().enumerate().filter(|(i, f)| keep(*i, f)) {
                     kept.push(json!({"name": field["name"], "type": older(&field["type"], salt + i)}));
                 }
-                if salt % 2 == 0 {
+                if salt.is_multiple_of(2) {
                     kept.reverse();
                 }
                 let extra = json!({"type": "map", "values": ["null", {"type": "array", "items": "string"}]});

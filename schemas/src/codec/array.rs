@@ -118,9 +118,9 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
 
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let start = reader.rest();
+        let start = reader.byte();
         let len = reader.items(false, T::skip)?;
-        let blocks = &start[..start.len() - reader.rest().len()];
+        let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
@@ -137,10 +137,10 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
     fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
         let Step::Array { item, .. } = plan.node(step).step else { return Err(reader.error(E::TypeMismatch)) };
         let via = Via { plan, step: item };
-        let start = reader.rest();
+        let start = reader.byte();
         // Zero-width items are for the writer to have: a generated type's own items have bytes.
         let len = reader.items(false, |reader| T::resolve(reader, plan, item).map(|_| ()))?;
-        let blocks = &start[..start.len() - reader.rest().len()];
+        let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
     }
 }

@@ -127,9 +127,9 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
 
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let start = reader.rest();
+        let start = reader.byte();
         let len = reader.entries(V::skip)?;
-        let blocks = &start[..start.len() - reader.rest().len()];
+        let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
@@ -147,9 +147,9 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
     fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
         let Step::Map { value } = plan.node(step).step else { return Err(reader.error(E::TypeMismatch)) };
         let via = Via { plan, step: value };
-        let start = reader.rest();
+        let start = reader.byte();
         let len = reader.entries(|reader| V::resolve(reader, plan, value).map(|_| ()))?;
-        let blocks = &start[..start.len() - reader.rest().len()];
+        let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
     }
 }

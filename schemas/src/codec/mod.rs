@@ -93,24 +93,20 @@ pub trait Decode<'a>: Sized {
     ///
     /// # Errors
     /// The bytes are no such value, are beyond a limit, or bytes are left over.
-    fn decode(datum: &'a [u8]) -> Result<Self, DecodeError>;
+    #[inline]
+    fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::decode_or(datum)
+    }
+    /// The same with the caller's error: a large value is not copied from one `Result` to another.
+    ///
+    /// # Errors
+    /// As `decode`.
+    fn decode_or<E: From<DecodeError>>(datum: &'a [u8]) -> Result<Self, E>;
     /// Decodes a bare datum that was written with another schema, by the plan for that writer and this type.
     ///
     /// # Errors
     /// As `decode`, or the writer has what this type cannot take.
     fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError>;
-}
-
-/// Decodes one value that must fill `datum` exactly.
-///
-/// # Errors
-/// As [`Decode::decode`].
-#[inline]
-pub fn decode_exact<'a, T: Datum<'a>>(datum: &'a [u8], limits: &'static Limits) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(datum, limits)?;
-    let value = T::read(&mut reader)?;
-    reader.finish()?;
-    Ok(value)
 }
 
 /// Decodes one value of a plan's writer that must fill `datum` exactly.

@@ -22,21 +22,20 @@ pub fn write_long(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&buffer[..=n]);
 }
 
-/// `$write` and `$read` are the encoding; each `$step => $convert` reads it from another type's.
+/// The encoding of a scalar; each `$step => $convert` reads it from another type's.
 macro_rules! scalar {
-    ($ty:ty, $write:expr, $read:expr, {$($step:pat => $convert:expr),*}) => {
+    ($ty:ty, |$v:ident, $out:ident| $write:expr, |$r:ident| $read:expr, {$($step:pat => $convert:expr),*}) => {
         impl<'a> Datum<'a> for $ty {
             #[inline]
-            fn write(&self, out: &mut Vec<u8>) {
-                let write: fn($ty, &mut Vec<u8>) = $write;
-                write(*self, out)
+            fn write(&self, $out: &mut Vec<u8>) {
+                let $v = *self;
+                $write
             }
-            #[inline]
-            fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-                let read: fn(&mut Reader<'a>) -> Result<Self, DecodeError> = $read;
-                read(reader)
+            #[inline(always)]
+            fn read($r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+                $read
             }
-            #[inline]
+            #[inline(always)]
             fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
                 Self::read(reader).map(|_| ())
             }
@@ -44,13 +43,10 @@ macro_rules! scalar {
                 Ok(())
             }
             #[inline]
-            fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
+            fn convert($r: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {
                 match &plan.node(step).step {
-                    $($step => {
-                        let convert: fn(&mut Reader<'a>) -> Result<Self, DecodeError> = $convert;
-                        convert(reader)
-                    })*
-                    _ => Err(reader.error(E::TypeMismatch)),
+                    $($step => $convert,)*
+                    _ => Err($r.error(E::TypeMismatch)),
                 }
             }
         }
@@ -60,16 +56,16 @@ macro_rules! scalar {
 scalar!(bool, |v, out| out.push(u8::from(v)), |r| r.read_boolean(), {});
 scalar!(i32, |v, out| write_long(out, i64::from(v)), |r| r.read_int(), {});
 scalar!(i64, |v, out| write_long(out, v), |r| r.read_long(), {
-    Step::IntToLong => |r| r.read_int().map(i64::from)
+    Step::IntToLong => r.read_int().map(i64::from)
 });
 scalar!(f32, |v, out| out.extend_from_slice(&v.to_le_bytes()), |r| r.take_array().map(f32::from_le_bytes), {
-    Step::IntToFloat => |r| r.read_int().map(|n| n as f32),
-    Step::LongToFloat => |r| r.read_long().map(|n| n as f32)
+    Step::IntToFloat => r.read_int().map(|n| n as f32),
+    Step::LongToFloat => r.read_long().map(|n| n as f32)
 });
 scalar!(f64, |v, out| out.extend_from_slice(&v.to_le_bytes()), |r| r.take_array().map(f64::from_le_bytes), {
-    Step::IntToDouble => |r| r.read_int().map(f64::from),
-    Step::LongToDouble => |r| r.read_long().map(|n| n as f64),
-    Step::FloatToDouble => |r| r.take_array().map(|b| f64::from(f32::from_le_bytes(b)))
+    Step::IntToDouble => r.read_int().map(f64::from),
+    Step::LongToDouble => r.read_long().map(|n| n as f64),
+    Step::FloatToDouble => r.take_array().map(|b| f64::from(f32::from_le_bytes(b)))
 });
 
 impl<'a> Datum<'a> for &'a str {
@@ -77,11 +73,11 @@ impl<'a> Datum<'a> for &'a str {
     fn write(&self, out: &mut Vec<u8>) {
         self.as_bytes().write(out);
     }
-    #[inline]
+    #[inline(always)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.read_str()
     }
-    #[inline]
+    #[inline(always)]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         reader.skip_str()
     }
@@ -104,11 +100,11 @@ impl<'a> Datum<'a> for &'a [u8] {
         write_long(out, self.len() as i64);
         out.extend_from_slice(self);
     }
-    #[inline]
+    #[inline(always)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.read_bytes()
     }
-    #[inline]
+    #[inline(always)]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         reader.read_bytes().map(|_| ())
     }
@@ -136,11 +132,11 @@ impl<'a, T: Datum<'a>> Datum<'a> for Option<T> {
             }
         }
     }
-    #[inline]
+    #[inline(always)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(if reader.read_branch(2)? == 0 { None } else { Some(T::read(reader)?) })
     }
-    #[inline]
+    #[inline(always)]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         if reader.read_branch(2)? == 0 { Ok(()) } else { T::skip(reader) }
     }

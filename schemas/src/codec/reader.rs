@@ -1,14 +1,15 @@
 //! A cursor over one datum.
 
-use super::{DecodeError, DecodeErrorKind as Kind, Limits, text};
+use super::{DecodeError, DecodeErrorKind as Kind, Limits, text::TextRun};
 
 /// Reads Avro's primitives from the front of a datum and remembers where it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    rest: &'a [u8],
-    len: usize,
+    bytes: &'a [u8],
+    position: usize,
     limits: &'static Limits,
     empty_items: usize,
+    text: TextRun<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -21,19 +22,19 @@ impl<'a> Reader<'a> {
         if datum.len() > limits.message_bytes {
             return Err(DecodeError { kind: Kind::MessageLimit, byte: limits.message_bytes });
         }
-        Ok(Self { rest: datum, len: datum.len(), limits, empty_items: limits.empty_items })
+        Ok(Self { bytes: datum, position: 0, limits, empty_items: limits.empty_items, text: TextRun::default() })
     }
 
     /// Over a part that was checked before, so that the size of the whole does not matter.
     #[inline]
     pub(super) fn checked(part: &'a [u8]) -> Self {
-        Self { rest: part, len: part.len(), limits: &Limits::COMMIT, empty_items: 0 }
+        Self { bytes: part, position: 0, limits: &Limits::COMMIT, empty_items: 0, text: TextRun::default() }
     }
 
     /// Offset of the next byte.
-    #[inline]
+    #[inline(always)]
     pub fn byte(&self) -> usize {
-        self.len - self.rest.len()
+        self.position
     }
 
     /// The limits that hold here.
@@ -42,10 +43,15 @@ impl<'a> Reader<'a> {
         self.limits
     }
 
-    /// Bytes not read yet.
+    /// What was read since an earlier position.
     #[inline]
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        &self.bytes[start..self.position]
+    }
+
+    #[inline(always)]
+    fn left(&self) -> usize {
+        self.bytes.len() - self.position
     }
 
     /// Ends the datum.
@@ -54,7 +60,7 @@ impl<'a> Reader<'a> {
     /// Bytes are left.
     #[inline]
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
+        if self.left() == 0 { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
     }
 
     #[cold]
@@ -71,31 +77,51 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated, or more than 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn read_long(&mut self) -> Result<i64, DecodeError> {
-        match *self.rest {
-            [first, ref rest @ ..] if first < 0x80 => {
-                self.rest = rest;
+        match self.bytes.get(self.position) {
+            Some(&first) if first < 0x80 => {
+                self.position += 1;
                 Ok(zigzag(u64::from(first)))
             }
             _ => self.read_long_many(),
         }
     }
 
+    /// Two to eight bytes at once: the end is the first byte without its high bit, then the seven-bit groups are pushed
+    /// together in three steps.
+    #[inline(always)]
     fn read_long_many(&mut self) -> Result<i64, DecodeError> {
+        let Some(chunk) = self.bytes[self.position..].first_chunk::<8>() else { return self.read_long_slowly() };
+        let word = u64::from_le_bytes(*chunk);
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            return self.read_long_slowly();
+        }
+        self.position += ends.trailing_zeros() as usize / 8 + 1;
+        let value = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let value = (value & 0x007f_007f_007f_007f) | ((value & 0x7f00_7f00_7f00_7f00) >> 1);
+        let value = (value & 0x0000_3fff_0000_3fff) | ((value & 0x3fff_0000_3fff_0000) >> 2);
+        let value = (value & 0x0000_0000_0fff_ffff) | ((value & 0x0fff_ffff_0000_0000) >> 4);
+        Ok(zigzag(value))
+    }
+
+    /// Near the end of the datum, and for nine or ten bytes.
+    #[cold]
+    fn read_long_slowly(&mut self) -> Result<i64, DecodeError> {
         let mut value = 0_u64;
-        for (i, &byte) in self.rest.iter().take(10).enumerate() {
+        for (i, &byte) in self.bytes[self.position..].iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
                 // The tenth byte holds the last bit of 64.
                 if i == 9 && byte > 1 {
                     return Err(self.error(Kind::Varint));
                 }
-                self.rest = &self.rest[i + 1..];
+                self.position += i + 1;
                 return Ok(zigzag(value));
             }
         }
-        Err(self.error(if self.rest.len() >= 10 { Kind::Varint } else { Kind::Truncated }))
+        Err(self.error(if self.left() >= 10 { Kind::Varint } else { Kind::Truncated }))
     }
 
     /// An int: as a long, within 32 bits.
@@ -125,7 +151,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As `read_long`, or out of range.
-    #[inline]
+    #[inline(always)]
     pub fn read_branch(&mut self, count: usize) -> Result<usize, DecodeError> {
         let byte = self.byte();
         match usize::try_from(self.read_long()?) {
@@ -138,15 +164,14 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
-        match self.rest.split_at_checked(n) {
-            Some((taken, rest)) => {
-                self.rest = rest;
-                Ok(taken)
-            }
-            None => Err(self.error(Kind::Truncated)),
+        if n > self.left() {
+            return Err(self.error(Kind::Truncated));
         }
+        let start = self.position;
+        self.position += n;
+        Ok(self.since(start))
     }
 
     /// Takes a fixed number of bytes.
@@ -155,16 +180,16 @@ impl<'a> Reader<'a> {
     /// Truncated.
     #[inline]
     pub fn take_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        match self.rest.split_first_chunk::<N>() {
-            Some((taken, rest)) => {
-                self.rest = rest;
+        match self.bytes[self.position..].first_chunk::<N>() {
+            Some(taken) => {
+                self.position += N;
                 Ok(*taken)
             }
             None => Err(self.error(Kind::Truncated)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_length(&mut self) -> Result<usize, DecodeError> {
         let byte = self.byte();
         usize::try_from(self.read_long()?).map_err(|_| self.error_at(Kind::Length, byte))
@@ -180,34 +205,59 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    #[inline]
-    fn string_bytes(&mut self) -> Result<(usize, &'a [u8]), DecodeError> {
-        let byte = self.byte();
+    /// Start of a string that ends where the reader is now.
+    #[inline(always)]
+    fn string_start(&mut self) -> Result<usize, DecodeError> {
+        if let Some(&first) = self.bytes.get(self.position)
+            && first & 0x81 == 0
+            && usize::from(first / 2) < self.left()
+        {
+            let start = self.position + 1;
+            self.position = start + usize::from(first / 2);
+            return Ok(start);
+        }
+        self.long_string_start()
+    }
+
+    #[inline(never)]
+    fn long_string_start(&mut self) -> Result<usize, DecodeError> {
+        let byte = self.position;
         let length = self.read_length()?;
         if length > self.limits.string_bytes {
             return Err(self.error_at(Kind::StringLimit, byte));
         }
-        Ok((self.byte(), self.take(length)?))
+        if length > self.left() {
+            return Err(self.error(Kind::Truncated));
+        }
+        let start = self.position;
+        self.position += length;
+        Ok(start)
     }
 
     /// A string.
     ///
     /// # Errors
     /// Truncated, too long, or not UTF-8.
-    #[inline]
+    #[inline(always)]
     pub fn read_str(&mut self) -> Result<&'a str, DecodeError> {
-        let (byte, bytes) = self.string_bytes()?;
-        text::decode(bytes).map_err(|at| self.error_at(Kind::Utf8, byte + at))
+        let start = self.string_start()?;
+        match self.text.get(self.bytes, start, self.position) {
+            Ok(text) => Ok(text),
+            Err(at) => Err(self.error_at(Kind::Utf8, start + at)),
+        }
     }
 
     /// Checks a string and passes over it.
     ///
     /// # Errors
     /// As `read_str`.
-    #[inline]
+    #[inline(always)]
     pub fn skip_str(&mut self) -> Result<(), DecodeError> {
-        let (byte, bytes) = self.string_bytes()?;
-        text::check(bytes).map_err(|at| self.error_at(Kind::Utf8, byte + at))
+        let start = self.string_start()?;
+        match self.text.check(self.bytes, start, self.position) {
+            Ok(()) => Ok(()),
+            Err(at) => Err(self.error_at(Kind::Utf8, start + at)),
+        }
     }
 
     /// A boolean.
@@ -216,13 +266,13 @@ impl<'a> Reader<'a> {
     /// Truncated, or neither 0 nor 1.
     #[inline]
     pub fn read_boolean(&mut self) -> Result<bool, DecodeError> {
-        match *self.rest {
-            [flag @ (0 | 1), ref rest @ ..] => {
-                self.rest = rest;
+        match self.bytes.get(self.position) {
+            Some(&flag @ (0 | 1)) => {
+                self.position += 1;
                 Ok(flag == 1)
             }
-            [] => Err(self.error(Kind::Truncated)),
-            _ => Err(self.error(Kind::Boolean)),
+            Some(_) => Err(self.error(Kind::Boolean)),
+            None => Err(self.error(Kind::Truncated)),
         }
     }
 
@@ -248,7 +298,7 @@ impl<'a> Reader<'a> {
                 Some(left) => self.empty_items = left,
                 None => return Err(self.error_at(Kind::ItemLimit, byte)),
             }
-        } else if items > self.rest.len() {
+        } else if items > self.left() {
             return Err(self.error_at(Kind::Truncated, byte));
         }
         Ok(Some(Block { items, end }))

@@ -137,7 +137,7 @@ fn bad_primitives_are_named_with_their_byte() {
     assert_eq!(kind(read(b"\x06a\xffb").read_str().unwrap_err()), ("utf8", 2));
     assert_eq!(kind(read(b"\x06a\xffb").skip_str().unwrap_err()), ("utf8", 2));
     assert_eq!(kind(Option::<i64>::read(&mut read(b"\x04\x00")).unwrap_err()), ("branch", 0));
-    assert_eq!(kind(OutcomeKind::read(&mut read(b"\x06")).unwrap_err()), ("symbol", 0));
+    assert_eq!(kind(OutcomeKind::read(&mut read(b"\x7e")).unwrap_err()), ("symbol", 0));
 }
 
 /// Five bytes that would cost half a gigabyte elsewhere.
