@@ -32,9 +32,52 @@ pub const REVISION: &str = "revision";
 /// What an exchange writes for the price when it scans the ad for quality.
 const AUDIT: &str = "AUDIT";
 
-/// A test request, or an exchange's quality scan: shown, never billed, never counted.
+/// The reserved keys that services look at, read in one pass: a look-up by key walks the whole map, and an impression is
+/// asked for up to nine of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context<'a> {
+    pub auction_id: Option<&'a str>,
+    pub bid_id: Option<&'a str>,
+    pub ip: Option<&'a str>,
+    pub ua: Option<&'a str>,
+    pub ad_size: Option<&'a str>,
+    pub test: Option<&'a str>,
+    pub price_raw: Option<&'a str>,
+    pub source: Option<&'a str>,
+    pub sentinel_user: Option<&'a str>,
+}
+
+impl<'a> Context<'a> {
+    /// Where a key repeats, the last one counts.
+    pub fn of(metadata: &Map<'a>) -> Self {
+        let mut context = Self::default();
+        for (key, value) in metadata.iter() {
+            let field = match key {
+                AUCTION_ID => &mut context.auction_id,
+                BID_ID => &mut context.bid_id,
+                IP => &mut context.ip,
+                UA => &mut context.ua,
+                AD_SIZE => &mut context.ad_size,
+                TEST => &mut context.test,
+                PRICE_RAW => &mut context.price_raw,
+                SOURCE => &mut context.source,
+                SENTINEL_USER => &mut context.sentinel_user,
+                _ => continue,
+            };
+            *field = Some(value);
+        }
+        context
+    }
+
+    /// A test request, or an exchange's quality scan: shown, never billed, never counted.
+    pub fn is_test(&self) -> bool {
+        self.test == Some("1") || self.price_raw == Some(AUDIT)
+    }
+}
+
+/// [`Context::is_test`] of an event that is asked for nothing else.
 pub fn is_test(metadata: &Map<'_>) -> bool {
-    metadata.get(TEST) == Some("1") || metadata.get(PRICE_RAW) == Some(AUDIT)
+    Context::of(metadata).is_test()
 }
 
 /// All entries but these keys, so that the caller's own values stand alone.

@@ -14,7 +14,8 @@ use runtime::log::partitioner;
 use runtime::testkit::Kit;
 use runtime::topology::Topic;
 use schemas::events::{
-    AttributionResult, AuctionResultEvent, AuctionResultKind, BillingEvent, CampaignMinute, TransferKind,
+    AttributionResult, AuctionResultEvent, AuctionResultKind, BillingEvent, CampaignMinute, FraudVerdict, TransferKind,
+    Verdict,
 };
 
 const SHARDS: u32 = 3;
@@ -190,6 +191,8 @@ struct Books {
     ledger: BTreeMap<String, (i64, i64)>,
     /// Posted to budgets by campaign, micros.
     posted: BTreeMap<String, i64>,
+    /// Impressions and clicks judged invalid.
+    invalid: BTreeSet<String>,
     /// By conversion: the click credited.
     credited: BTreeMap<String, Option<String>>,
     /// By campaign and minute: impressions, clicks, conversions, spend, invalid impressions and spend.
@@ -233,6 +236,11 @@ fn read(chain: &Chain) -> Books {
             *books.posted.entry(result.campaign_id.to_owned()).or_default() +=
                 result.clearing_price_micros.expect("a price");
         }
+    }
+    for record in of(&topics::FRAUD_VERDICTS) {
+        let verdict: FraudVerdict<'_> = schemas::frame::decode(&record.value).expect("a verdict");
+        assert_eq!(verdict.verdict, Verdict::Givt, "the market has no mere suspects");
+        assert!(books.invalid.insert(verdict.target_event_id.to_owned()), "one verdict an event");
     }
     for record in of(&topics::ATTRIBUTIONS) {
         let result: AttributionResult<'_> = schemas::frame::decode(&record.value).expect("an attribution");
@@ -284,6 +292,7 @@ fn recount(planned: &[Planned]) -> Books {
                 *charged += price.0;
                 if behind != Behind::Person {
                     *reversed += price.0;
+                    books.invalid.insert(ids::impression_event_id(&bid.bid_id));
                     row(&mut books, &bid.campaign_id, 4, 1);
                     row(&mut books, &bid.campaign_id, 5, price.0);
                 }
@@ -309,6 +318,7 @@ fn recount(planned: &[Planned]) -> Books {
         }
     }
     mark_doubles(planned, &mut clicks);
+    books.invalid.extend(clicks.iter().filter(|click| click.4).map(|click| click.2.clone()));
     for (user, at_ms, minute, id, named, _) in conversions {
         let valid = |click: &&Clicked<'_>| click.0 == user && !click.4;
         let by_name = clicks.iter().filter(valid).find(|click| click.2 == named);
@@ -355,6 +365,7 @@ fn whoever_stalls_the_books_end_the_same() {
         let books = run(&planned, stalled);
         assert_eq!(books.ledger, expected.ledger, "ledger, {stalled:?} stalled");
         assert_eq!(books.posted, expected.posted, "budget, {stalled:?} stalled");
+        assert_eq!(books.invalid, expected.invalid, "verdicts, {stalled:?} stalled");
         assert_eq!(books.credited, expected.credited, "attributions, {stalled:?} stalled");
         assert_eq!(books.minutes, expected.minutes, "minutes, {stalled:?} stalled");
     }

@@ -114,10 +114,10 @@ fn check(pixel: &ImpressionPixel<'_>) -> Result<Price, Failure> {
             format!("{win} is above the bid of {bid}: no auction ends so"),
         ));
     }
-    let raw = pixel.metadata.get(metadata::PRICE_RAW);
-    Ok(if metadata::is_test(&pixel.metadata) {
+    let context = metadata::Context::of(&pixel.metadata);
+    Ok(if context.is_test() {
         Price::Test
-    } else if win == Micros::ZERO && raw.is_some_and(|raw| raw.trim().is_empty()) {
+    } else if win == Micros::ZERO && context.price_raw.is_some_and(|raw| raw.trim().is_empty()) {
         Price::Missing
     } else {
         Price::Known

@@ -17,8 +17,8 @@ use schemas::codec::{Array, Map};
 use schemas::events::{ClickEvent, FraudVerdict, ImpressionEvent, Verdict};
 use smol_str::SmolStr;
 
-use crate::intake;
-use crate::metadata;
+use crate::intake::{self, Id};
+use crate::metadata::{self, Context};
 use crate::topics::{CLICKS, FRAUD_VERDICTS, IMPRESSIONS};
 use lists::Lists;
 use rules::{Judge, RULES_VERSION, Ruling};
@@ -110,10 +110,11 @@ impl Fraud {
     fn judge_impression(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<(), Failure> {
         let impression: ImpressionEvent<'_> = event.decode()?;
         // Exchanges scan ads with programs: their scans are no fraud.
-        if metadata::is_test(&impression.metadata) {
+        let context = Context::of(&impression.metadata);
+        if context.is_test() {
             return Ok(());
         }
-        let ruling = self.judge.impression(&impression.metadata);
+        let ruling = self.judge.impression(&context);
         if ruling.verdict == Verdict::Valid {
             return Ok(());
         }
@@ -125,17 +126,17 @@ impl Fraud {
             campaign_id: impression.campaign_id,
         };
         let price = impression.win_price_micros.to_string();
-        let mut context = vec![(metadata::WIN_PRICE_MICROS, price.as_str())];
-        for key in [metadata::AUCTION_ID, metadata::BID_ID] {
-            context.extend(impression.metadata.get(key).map(|value| (key, value)));
-        }
-        self.emit(target, &ruling, &context, effects);
+        let mut passed_on = vec![(metadata::WIN_PRICE_MICROS, price.as_str())];
+        passed_on.extend(context.auction_id.map(|id| (metadata::AUCTION_ID, id)));
+        passed_on.extend(context.bid_id.map(|id| (metadata::BID_ID, id)));
+        self.emit(target, &ruling, &passed_on, effects);
         Ok(())
     }
 
     fn judge_click(&mut self, state: &mut State, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<(), Failure> {
         let click: ClickEvent<'_> = event.decode()?;
-        if metadata::is_test(&click.metadata) {
+        let context = Context::of(&click.metadata);
+        if context.is_test() {
             return Ok(());
         }
         let target = Target {
@@ -145,12 +146,11 @@ impl Fraud {
             timestamp_ms: click.timestamp,
             campaign_id: click.campaign_id,
         };
-        let mut ruling = self.judge.agent_and_network(&click.metadata);
-        self.double_clicks(state, target, &click, &mut ruling, effects);
+        let mut ruling = self.judge.agent_and_network(&context);
+        self.double_clicks(state, target, group(target.key, &click, &context), &mut ruling, effects);
         if ruling.verdict != Verdict::Valid {
-            let context: Vec<_> =
-                click.metadata.get(metadata::BID_ID).map(|id| (metadata::BID_ID, id)).into_iter().collect();
-            self.emit(target, &ruling, &context, effects);
+            let passed_on = context.bid_id.map(|id| (metadata::BID_ID, id));
+            self.emit(target, &ruling, passed_on.as_slice(), effects);
         }
         Ok(())
     }
@@ -161,23 +161,22 @@ impl Fraud {
         &self,
         state: &mut State,
         target: Target<'_>,
-        click: &ClickEvent<'_>,
+        key: Id,
         ruling: &mut Ruling,
         effects: &mut Effects<'_>,
     ) {
         let within = |earlier: i64, later: i64| later.saturating_sub(earlier) <= self.double_click_ms;
-        let key = group(target.key, click);
         let (double, follower) = state.clicks.update(&key, state::Group::default, |group| {
             let at = group.insert(Click {
-                at_ms: click.timestamp,
-                event_id: SmolStr::new(click.event_id),
-                campaign_id: SmolStr::new(click.campaign_id),
+                at_ms: target.timestamp_ms,
+                event_id: SmolStr::new(target.event_id),
+                campaign_id: SmolStr::new(target.campaign_id),
                 invalid: ruling.verdict == Verdict::Givt,
             });
             let Some(at) = at else { return (false, None) };
-            let double = at > 0 && within(group.clicks[at - 1].at_ms, click.timestamp);
+            let double = at > 0 && within(group.clicks[at - 1].at_ms, target.timestamp_ms);
             group.clicks[at].invalid |= double;
-            let follower = group.clicks.get_mut(at + 1).filter(|f| !f.invalid && within(click.timestamp, f.at_ms));
+            let follower = group.clicks.get_mut(at + 1).filter(|f| !f.invalid && within(target.timestamp_ms, f.at_ms));
             let follower = follower.map(|follower| {
                 follower.invalid = true;
                 follower.clone()
@@ -185,7 +184,7 @@ impl Fraud {
             group.trim();
             (double, follower)
         });
-        intake::advance(&mut state.clocks, CLICKS.name, click.timestamp);
+        intake::advance(&mut state.clocks, CLICKS.name, target.timestamp_ms);
         self.evict(state, EVICTED_AN_EVENT);
         if double {
             ruling.add(rules::DOUBLE_CLICK);

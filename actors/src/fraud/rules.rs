@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemas::codec::Map;
 use schemas::events::Verdict;
 
 use super::lists::{AgentClass, Lists, NetworkClass};
 use super::suspects;
-use crate::metadata;
+use crate::metadata::Context;
 
 /// Changes when a rule changes; lists have a version of their own.
 pub const RULES_VERSION: &str = "rules-1";
@@ -75,18 +74,18 @@ impl Judge {
         Self { lists, agents: HashMap::default() }
     }
 
-    pub fn impression(&mut self, context: &Map<'_>) -> Ruling {
+    pub fn impression(&mut self, context: &Context<'_>) -> Ruling {
         let mut ruling = self.agent_and_network(context);
-        if context.get(metadata::AD_SIZE).is_some_and(|size| INVISIBLE_SIZES.contains(&size)) {
+        if context.ad_size.is_some_and(|size| INVISIBLE_SIZES.contains(&size)) {
             ruling.add(INVISIBLE_SLOT);
         }
         ruling
     }
 
-    pub fn agent_and_network(&mut self, context: &Map<'_>) -> Ruling {
+    pub fn agent_and_network(&mut self, context: &Context<'_>) -> Ruling {
         let mut ruling = Ruling::default();
-        let ip = context.get(metadata::IP);
-        match context.get(metadata::UA).filter(|agent| !agent.trim().is_empty()) {
+        let ip = context.ip;
+        match context.ua.filter(|agent| !agent.trim().is_empty()) {
             Some(agent) => {
                 if let Some(rule) = self.agent(agent) {
                     ruling.add(rule);
@@ -95,8 +94,8 @@ impl Judge {
             // Who sends an address but no agent is no browser. Without either, nothing was forwarded and nothing can be
             // said; a server that calls for a browser has an agent and an address of its own.
             None => {
-                let known = ip.is_some() || context.get(metadata::UA).is_some();
-                if known && context.get(metadata::SOURCE) != Some("server") {
+                let known = ip.is_some() || context.ua.is_some();
+                if known && context.source != Some("server") {
                     ruling.add(EMPTY_AGENT);
                 }
             }

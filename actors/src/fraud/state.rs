@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 
 use crate::intake::{ClockTable, Id, clock_table};
-use crate::metadata;
+use crate::metadata::Context;
 
 /// Most clicks of one group that are kept: a person who clicks more often than this in the memory's time is judged
 /// against the latest ones.
@@ -47,10 +47,10 @@ impl Group {
 
 /// Who clicked on what: the person's key, the creative, and the browser and network it came from. One id that many
 /// browsers use (a placeholder nobody has found yet) must not make strangers each other's double.
-pub fn group(key: &str, click: &ClickEvent<'_>) -> Id {
+pub fn group(key: &str, click: &ClickEvent<'_>, context: &Context<'_>) -> Id {
     // A person's id that was found to be no person counts for nothing: only the impression is left.
-    let person = if click.metadata.get(metadata::SENTINEL_USER).is_some() { click.impression_event_id } else { key };
-    let browser = [metadata::IP, metadata::UA].map(|key| click.metadata.get(key).unwrap_or_default());
+    let person = if context.sentinel_user.is_some() { click.impression_event_id } else { key };
+    let browser = [context.ip, context.ua].map(Option::unwrap_or_default);
     let mut hash = Sha256::new();
     for part in [person, click.creative_id, browser[0], browser[1]] {
         hash.update((part.len() as u64).to_be_bytes());
