@@ -5,5 +5,8 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // Tens of threads with heaps of their own, each rounded up to huge pages, would triple the memory. A refusal only
+    // costs that memory.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     bulkhead::cli::main()
 }

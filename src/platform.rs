@@ -136,6 +136,7 @@ fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {
         partitions: settings.partitions,
         instance: settings.instance.as_str().into(),
         only: variant.only.clone(),
+        threads: threads_a_bulkhead(),
         ..PlatformConfig::default()
     };
     config.limits.trim = !variant.keep_commits;
@@ -143,6 +144,11 @@ fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {
         config.limits.retry_delays = delays.clone();
     }
     config
+}
+
+/// One service may burn its threads: on a small machine one of them, so that a core is left for the others.
+fn threads_a_bulkhead() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 2)
 }
 
 fn start_views(env: &Env, platform: &Platform, settings: &Settings, lists: Arc<Lists>) -> Result<Views, ComposeError> {

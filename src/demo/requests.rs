@@ -112,7 +112,7 @@ fn count(progress: &Progress, request: &BidRequest<'_>) {
     if request.user.id.as_deref().is_none_or(str::is_empty) {
         Progress::add(&progress.users_null);
     }
-    if request.site_absent() {
+    if request.site.is_none() && request.app.is_none() {
         Progress::add(&progress.site_absent);
     }
 }
