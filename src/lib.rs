@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod panics;
 pub mod platform;
 pub mod report;
 pub mod usage;

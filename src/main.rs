@@ -8,5 +8,6 @@ fn main() -> std::process::ExitCode {
     // Tens of threads with heaps of their own, each rounded up to huge pages, would triple the memory. A refusal only
     // costs that memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    bulkhead::panics::quiet();
     bulkhead::cli::main()
 }

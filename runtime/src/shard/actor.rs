@@ -86,7 +86,11 @@ impl Actor for ShardActor {
         let ctx = state.ctx.clone();
         ctx.progress.beat(ctx.env.clock.mono_us());
         let result = match message {
-            ShardMessage::Batch(envelope) => shard.process(&envelope).await,
+            ShardMessage::Batch(envelope) => {
+                // Every envelope that waits holds credit.
+                let more = state.pool.events_used() > i64::from(envelope.fetched.events);
+                shard.process(&envelope, more).await
+            }
             ShardMessage::Tick => {
                 let result = shard.idle().await;
                 state.tick_wanted.store(true, Ordering::Release);

@@ -263,6 +263,10 @@ pub struct Shard {
     reader: Box<dyn PartitionReader>,
     readable: Arc<tokio::sync::Notify>,
     positions: Vec<SettledPrefix>,
+    /// Next offset of each input to fold; ahead of `positions` by what is staged.
+    taken_to: Vec<Offset>,
+    /// When what is staged became readable, and how many events that were.
+    unfiled: Vec<(Option<u64>, u64)>,
     counters: Counters,
     destinations: BTreeMap<(&'static str, u32), Destination>,
     staging: Staging,

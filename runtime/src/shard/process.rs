@@ -9,14 +9,25 @@ use crate::log::{Batches, CorruptBatch};
 use crate::service::Effects;
 use crate::stats::Phase;
 
+/// Envelopes that one commit settles at most.
+const ENVELOPES_A_COMMIT: usize = 256;
+
+/// The part of an envelope that is not committed yet.
+struct Unsettled {
+    readable_at_us: Option<u64>,
+    /// Events staged before it.
+    before: u64,
+}
+
 pub(super) fn corrupt(ctx: &ShardContext, error: CorruptBatch) -> ShardError {
     let file = format!("an input of {}-{}", ctx.def.spec.name, ctx.partition);
     ShardError::Batch { file, reason: error.to_string() }
 }
 
 impl Shard {
-    /// Folds an envelope and commits it, in one commit or more.
-    pub async fn process(&mut self, envelope: &Envelope) -> Result<(), ShardError> {
+    /// Folds an envelope and commits it, in one commit or more; with the next one if `more` are waiting, because a commit
+    /// costs a sync whatever is in it, and inputs that come in dribs would otherwise wait behind each other.
+    pub async fn process(&mut self, envelope: &Envelope, more: bool) -> Result<(), ShardError> {
         self.note_published().await?;
         self.hold_back().await?;
         let ctx = self.ctx.clone();
@@ -29,7 +40,8 @@ impl Shard {
             to: fetched.next,
         });
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut taken_to = self.positions[envelope.input].next();
+        let mut taken_to = self.taken_to[envelope.input];
+        let mut unsettled = Unsettled { readable_at_us: fetched.readable_at_us, before: self.tally.total() };
         for batch in Batches::new(&fetched.bytes) {
             let batch = batch.map_err(|error| corrupt(&ctx, error))?;
             if batch.next_offset() <= taken_to {
@@ -47,7 +59,8 @@ impl Shard {
                     self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset + 1);
                     taken_to = record.offset + 1;
                     from = taken_to;
-                    self.commit_with_tick().await?;
+                    self.taken_to[envelope.input] = taken_to;
+                    self.settle_with(&mut unsettled).await?;
                     self.open_batch();
                 }
             }
@@ -57,11 +70,22 @@ impl Shard {
             }
         }
         self.scratch = scratch;
-        let tally = self.tally;
+        self.taken_to[envelope.input] = taken_to;
+        if more && self.unfiled.len() < ENVELOPES_A_COMMIT && !self.is_full() {
+            self.unfiled.push((unsettled.readable_at_us, self.tally.total().saturating_sub(unsettled.before)));
+            return Ok(());
+        }
         self.retry_parked().await?;
-        self.commit_with_tick().await?;
-        self.file_latency(envelope.fetched.readable_at_us, tally.total());
+        self.settle_with(&mut unsettled).await?;
         self.advance_snapshot().await
+    }
+
+    /// Commits what is staged, and files how long everything in it took.
+    async fn settle_with(&mut self, unsettled: &mut Unsettled) -> Result<(), ShardError> {
+        self.unfiled.push((unsettled.readable_at_us, self.tally.total().saturating_sub(unsettled.before)));
+        self.commit_with_tick().await?;
+        unsettled.before = 0;
+        Ok(())
     }
 
     /// Lets a second pass for an idle shard (rule P14).
@@ -150,6 +174,9 @@ impl Shard {
         self.ctx.stats.add(std::mem::take(&mut self.tally));
         self.ctx.parked.store(self.parking.len() as u64, Ordering::Relaxed);
         self.ctx.count_from.store(self.next_sequence, Ordering::Release);
+        for (readable_at_us, events) in std::mem::take(&mut self.unfiled) {
+            self.file_latency(readable_at_us, events);
+        }
     }
 
     fn file_latency(&self, readable_at_us: Option<u64>, events: u64) {

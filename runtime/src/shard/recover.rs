@@ -277,6 +277,8 @@ impl Rebuild {
             lineage,
             reader,
             readable,
+            taken_to: positions.iter().map(SettledPrefix::next).collect(),
+            unfiled: Vec::new(),
             positions,
             counters: self.counters,
             destinations: BTreeMap::new(),
