@@ -1,4 +1,5 @@
 //! What the tests of the whole share.
 
+pub mod log_cases;
 pub mod program;
 pub mod tidy;
