@@ -144,7 +144,7 @@ impl Core {
         for run in group.runs {
             let Some((base, next, bytes)) = run.extent() else { continue };
             let mark = Mark { from: base, readable_at_us: now_us, timestamp_ms: run.batches[0].timestamp_ms };
-            let tail_run = TailRun { base, next, bytes: frame.slice(at..at + bytes) };
+            let tail_run = TailRun { base, next, bytes: frame.slice(at..at + bytes), frame_bytes: capacity_bytes };
             at += bytes;
             run.partition.publish(tail_run.clone(), mark);
             for batch in run.batches {

@@ -45,6 +45,8 @@ pub(super) struct TailRun {
     pub base: Offset,
     pub next: Offset,
     pub bytes: Bytes,
+    /// Size of the group that the bytes are a slice of: whoever holds them holds all of it.
+    pub frame_bytes: usize,
 }
 
 impl Partition {

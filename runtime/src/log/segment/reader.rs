@@ -13,6 +13,10 @@ use super::file::Segment;
 use super::lock;
 use super::partition::{Partition, PartitionState};
 
+/// A small slice of a larger group than this is copied: a stalled reader that holds it would hold the whole group, beyond
+/// what its credits count.
+const MAX_PINNED_BYTES: usize = 1 << 20;
+
 pub(super) struct SegmentReader {
     core: Arc<Core>,
     partition: Arc<Partition>,
@@ -69,6 +73,8 @@ impl SegmentReader {
         let (mut next, mut events) = (first.next, first.events);
         let more = tail.get(index + 1).is_some_and(|after| bytes.len() + after.bytes.len() <= max_bytes);
         if first.end < run.bytes.len() || !more || bytes.len() > max_bytes / 2 {
+            let pins_much = run.frame_bytes > MAX_PINNED_BYTES && bytes.len() < run.frame_bytes / 8;
+            let bytes = if pins_much { Bytes::copy_from_slice(&bytes) } else { bytes };
             return Some(Piece { bytes, next, events });
         }
         let mut joined = BytesMut::with_capacity(max_bytes.min(64 << 10));

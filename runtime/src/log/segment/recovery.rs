@@ -263,7 +263,7 @@ fn replay_run(core: &Core, of: TopicPartition, base: Offset, bytes: Bytes) -> Re
         }
     }
     if next > filled_to {
-        let run = TailRun { base: filled_to, next, bytes: bytes.slice(skipped..) };
+        let run = TailRun { base: filled_to, next, bytes: bytes.slice(skipped..), frame_bytes: bytes.len() };
         core.write_run(&mut lock(&core.filling), &partition, &run).map_err(ReplayError::Storage)?;
     }
     partition.advance(next.max(filled_to));

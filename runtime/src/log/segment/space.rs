@@ -8,6 +8,8 @@ use crate::env::Clock;
 
 /// The disk is asked again after this many admitted bytes, because others write to it too.
 const ASK_AFTER_BYTES: u64 = 16 << 20;
+/// No commit is larger than this with its frame.
+const COMMIT_BYTES: u64 = 1 << 20;
 /// While it is full it is asked at most this often.
 const ASK_EVERY_US: u64 = 100_000;
 
@@ -39,8 +41,11 @@ impl Space {
     /// Takes room for `bytes`. False: there is none, nothing was taken.
     pub(super) fn admit(&self, bytes: u64) -> bool {
         let left = self.credit_bytes.fetch_sub(bytes as i64, Ordering::AcqRel) - bytes as i64;
-        if left < 0 && !self.ask(bytes) {
-            return false;
+        if left < 0 {
+            if !self.ask(bytes) {
+                return false;
+            }
+            self.credit_bytes.fetch_sub(bytes as i64, Ordering::AcqRel);
         }
         self.unfilled_bytes.fetch_add(bytes, Ordering::AcqRel);
         true
@@ -51,9 +56,9 @@ impl Space {
         self.unfilled_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Whether a commit of ordinary size would be admitted.
+    /// Whether the largest commit would be admitted now.
     pub(super) fn has_room(&self) -> bool {
-        !self.full.load(Ordering::Acquire) || self.ask(0)
+        self.credit_bytes.load(Ordering::Acquire) >= COMMIT_BYTES as i64 || self.ask(COMMIT_BYTES)
     }
 
     /// A write met a full disk in spite of the reserve: somebody else took it.
@@ -77,7 +82,7 @@ impl Space {
         let room = free.saturating_sub(taken).min(ASK_AFTER_BYTES.max(bytes));
         let enough = room > 0 && room >= bytes;
         self.full.store(!enough, Ordering::Release);
-        self.credit_bytes.store(if enough { (room - bytes) as i64 } else { -1 }, Ordering::Release);
+        self.credit_bytes.store(if enough { room as i64 } else { -1 }, Ordering::Release);
         enough
     }
 }
