@@ -105,3 +105,35 @@ impl Journal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::storage::MemoryStorage;
+    use super::*;
+
+    #[test]
+    fn a_file_is_used_again_only_when_its_groups_are_retired() {
+        let storage = MemoryStorage::new();
+        let frame = vec![1; frame::ALIGN];
+        let mut journal = Journal::create(&storage, 2, 3 * frame::ALIGN as u64, 1, 1).unwrap();
+        for sequence in 1..=6 {
+            assert_eq!(journal.place(frame.len(), 1), Ok(sequence == 4), "the fourth goes into the second file");
+            journal.write(&frame).unwrap();
+        }
+        for retired_below in 1..=3 {
+            assert_eq!(journal.place(frame.len(), retired_below), Err(3));
+        }
+        assert_eq!(journal.place(frame.len(), 4), Ok(true));
+        journal.write(&frame).unwrap();
+        assert_eq!(journal.place(2 * frame.len(), 4), Ok(false));
+        assert_eq!(journal.place(3 * frame.len(), 4), Err(6));
+    }
+
+    #[test]
+    fn files_too_many_are_removed() {
+        let storage = MemoryStorage::new();
+        Journal::create(&storage, 4, 1 << 16, 1, 1).unwrap();
+        Journal::create(&storage, 2, 1 << 16, 2, 1).unwrap();
+        assert_eq!(file_names(&storage).unwrap(), ["journal.00", "journal.01"]);
+    }
+}
