@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{demo, up, version};
+use crate::commands::{demo, up, verify, version};
 use crate::exit::CommandError;
 
 /// How results are written; progress and hints go to stderr either way.
@@ -35,6 +35,7 @@ pub struct Cli {
 pub enum Command {
     Demo(demo::DemoArgs),
     Up(up::UpArgs),
+    Verify(verify::VerifyArgs),
     /// Print the version of this build
     #[command(after_help = "Example:\n  bulkhead version --output json")]
     Version,
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(args, cli.output),
         Command::Up(args) => up::run(args, cli.output),
+        Command::Verify(args) => verify::run(args, cli.output),
         Command::Version => version::run(cli.output),
     };
     result.unwrap_or_else(|error| {

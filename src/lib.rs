@@ -10,3 +10,4 @@ pub mod panics;
 pub mod platform;
 pub mod report;
 pub mod usage;
+pub mod verify;

@@ -2,4 +2,5 @@
 
 pub mod demo;
 pub mod up;
+pub mod verify;
 pub mod version;

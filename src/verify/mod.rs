@@ -1,0 +1,110 @@
+//! The independent recount: derives from the inputs what every service must have published, and compares row by row.
+//!
+//! Single-threaded and plain. From the commit topics it takes only the order in which inputs were merged. It shares with the
+//! platform the log's record iterator and nothing else: no fold, no codec, no state, so that an error there is found here.
+
+mod analytics;
+mod avro;
+mod billing;
+mod catalogue;
+mod commits;
+mod compare;
+pub mod datum;
+pub mod differences;
+mod error;
+mod outputs;
+pub mod replay;
+mod topics;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use runtime::env::Env;
+use runtime::log::Log;
+use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
+use runtime::log::storage::DiskStorage;
+
+use avro::Schemas;
+use catalogue::SERVICES;
+use differences::Differences;
+use outputs::Outputs;
+use replay::{Accounts, Context, NoRules, Rules, Shard};
+
+pub use error::VerifyError;
+
+/// Written by the log into every directory of its own.
+const VERSION_FILE: &str = "VERSION";
+
+/// What a recount found.
+#[derive(Debug)]
+pub struct Found {
+    /// By how much the published ledger is wrong, micros.
+    pub recount_diff_micros: i64,
+    /// Records read and compared.
+    pub rows_compared: u64,
+    pub differences: Differences,
+    pub offsets: Accounts,
+}
+
+impl Found {
+    /// Nothing differs, and every offset is accounted for.
+    pub fn is_ok(&self) -> bool {
+        let unaccounted: u64 = self.offsets.values().map(|account| account.unaccounted).sum();
+        self.differences.count == 0 && self.recount_diff_micros == 0 && unaccounted == 0
+    }
+}
+
+/// Opens a data directory that no other process uses.
+///
+/// # Errors
+/// [`VerifyError`]: no data directory, in use, of another version, corrupt.
+pub fn open(data: &Path) -> Result<Arc<dyn Log>, VerifyError> {
+    let not_data = |what: &str| VerifyError::NotData { dir: data.display().to_string(), what: what.to_owned() };
+    if !data.is_dir() {
+        return Err(not_data("there is no such directory"));
+    }
+    if !data.join(VERSION_FILE).is_file() {
+        return Err(not_data("it has no file VERSION"));
+    }
+    let storage = Arc::new(DiskStorage::open(data)?);
+    Ok(EmbeddedLog::open(&Env::production(), storage, SegmentLogConfig::default())?)
+}
+
+/// Counts everything in a log again.
+///
+/// # Errors
+/// [`VerifyError`] if something cannot be read; what can be read and is wrong is a difference.
+pub fn recount(log: &dyn Log) -> Result<Found, VerifyError> {
+    let schemas = Schemas::builtin()?;
+    let partitions = log.topics().iter().map(|(_, config)| config.partitions).max().unwrap_or(0);
+    let mut context = Context {
+        log,
+        schemas: &schemas,
+        outputs: Outputs::default(),
+        differences: Differences::default(),
+        accounts: Accounts::new(),
+        rows: 0,
+    };
+    context.outputs.compare(&["billing-events", "campaign-metrics-1m"]);
+    for service in SERVICES {
+        for partition in 0..partitions {
+            let (mut rules, judges) = rules(service.0, partition);
+            Shard::new(log, service, partition, rules.as_mut(), judges)?.replay(&mut context)?;
+        }
+    }
+    let recount_diff_micros = compare::compare(&mut context, partitions)?;
+    Ok(Found {
+        recount_diff_micros,
+        rows_compared: context.rows,
+        differences: context.differences,
+        offsets: context.accounts,
+    })
+}
+
+fn rules(service: &str, partition: u32) -> (Box<dyn Rules>, bool) {
+    match service {
+        "billing" => (Box::new(billing::Billing::default()), true),
+        "analytics" => (Box::new(analytics::Analytics::new(partition)), true),
+        _ => (Box::new(NoRules), false),
+    }
+}
