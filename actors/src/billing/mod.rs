@@ -4,12 +4,12 @@ mod period;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use runtime::outcome::{Failure, Handled, Reason};
 use runtime::service::{Effects, Event, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
-use schemas::codec::Map;
-use schemas::events::{BillingEvent, FraudVerdict, ImpressionEvent, PricingModel, TransferKind, Verdict};
+use schemas::events::{FraudVerdict, ImpressionEvent, Verdict};
 use smol_str::SmolStr;
 
 use crate::intake::{self, Id, violation};
@@ -17,10 +17,10 @@ use crate::metadata::{self, is_test};
 use crate::money::{Micros, PLAUSIBLE_CPM_MAX};
 use crate::topics::{BILLING_EVENTS, FRAUD_VERDICTS, IMPRESSIONS};
 
+use transfer::Transfer;
+
 pub use state::{Account, AccountKey, Advertiser, Balance, Charge, Currency, EarlyVerdict, State};
 
-/// `reason_code` of a reversal for invalid traffic.
-pub const REASON_INVALID_TRAFFIC: i32 = 1;
 /// Longest id of a campaign or advertiser, bytes: they become parts of account names.
 const ID_BYTES_MAX: usize = 256;
 /// Rows past their horizon that one impression takes away: more than it adds, so that backlogs shrink.
@@ -134,7 +134,7 @@ impl Billing {
             let context =
                 [metadata::AUCTION_ID, metadata::BID_ID, "exchange"].map(|name| (name, event.metadata.get(name)));
             let context: Vec<(&str, &str)> = context.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
-            self.post(state, effects, &charge, &Transfer::charge(event.event_id, &context))?;
+            Transfer::charge(event.event_id, &context).post(state, &charge, effects)?;
         }
         if let Some(early) = state.early_verdicts.remove(&key) {
             self.take_back(state, effects, event.event_id, key, &early.ruleset)?;
@@ -227,46 +227,8 @@ impl Billing {
         let Some(charge) = state.charges.get(&key).cloned() else { return Ok(()) };
         state.charges.insert(key, Charge { invalid: true, ..charge.clone() });
         if charge.billable {
-            self.post(state, effects, &charge, &Transfer::reversal(source_event_id, &[("ruleset_version", ruleset)]))?;
+            Transfer::reversal(source_event_id, &[("ruleset_version", ruleset)]).post(state, &charge, effects)?;
         }
-        Ok(())
-    }
-
-    /// Writes one transfer: both accounts, and the event that says so.
-    fn post(
-        &self,
-        state: &mut State,
-        effects: &mut Effects<'_>,
-        charge: &Charge,
-        transfer: &Transfer<'_>,
-    ) -> Result<(), Failure> {
-        let nothing = || Balance { debits: Micros::ZERO, credits: Micros::ZERO };
-        let debit = transfer.debit.key(charge.currency, &charge.campaign);
-        let debited = state.balances.update(&debit, nothing, |row| add(&mut row.debits, charge.amount));
-        let credit = transfer.credit.key(charge.currency, &charge.campaign);
-        let credited = state.balances.update(&credit, nothing, |row| add(&mut row.credits, charge.amount));
-        if !(debited && credited) {
-            return Err(Failure::semantic("an account would pass the range of 64-bit micros"));
-        }
-        let advertiser = state.advertisers.get(&charge.campaign).map_or("", |row| row.advertiser_id.as_str());
-        let event = BillingEvent {
-            transfer_id: &transfer.id,
-            timestamp: charge.timestamp_ms,
-            kind: transfer.kind,
-            model: PricingModel::Cpm,
-            source_event_id: transfer.source_event_id,
-            campaign_id: &charge.campaign,
-            advertiser_id: advertiser,
-            debit_account: &transfer.debit.name(&charge.campaign),
-            credit_account: &transfer.credit.name(&charge.campaign),
-            amount_micros: charge.amount.0,
-            currency: std::str::from_utf8(&charge.currency).unwrap_or_default(),
-            reverses: transfer.reverses.as_deref(),
-            reason_code: transfer.reason_code,
-            period: &period::month(charge.timestamp_ms),
-            metadata: Map::from_pairs(transfer.context),
-        };
-        effects.emit(&BILLING_EVENTS, &charge.campaign, charge.timestamp_ms, &event);
         Ok(())
     }
 
@@ -289,47 +251,6 @@ impl Billing {
     }
 }
 
-/// A transfer before it has an amount.
-struct Transfer<'a> {
-    id: String,
-    kind: TransferKind,
-    debit: Account,
-    credit: Account,
-    source_event_id: &'a str,
-    reverses: Option<String>,
-    reason_code: i32,
-    context: &'a [(&'a str, &'a str)],
-}
-
-impl<'a> Transfer<'a> {
-    fn charge(source_event_id: &'a str, context: &'a [(&'a str, &'a str)]) -> Self {
-        Self {
-            id: format!("chg-{source_event_id}"),
-            kind: TransferKind::Charge,
-            debit: Account::CampaignReceivable,
-            credit: Account::ExchangePayable,
-            source_event_id,
-            reverses: None,
-            reason_code: 0,
-            context,
-        }
-    }
-
-    /// The advertiser owes it no longer; the platform bears it until the exchange refunds.
-    fn reversal(source_event_id: &'a str, context: &'a [(&'a str, &'a str)]) -> Self {
-        Self {
-            id: format!("rev-{source_event_id}"),
-            kind: TransferKind::Reversal,
-            debit: Account::IvtCredit,
-            credit: Account::CampaignReceivable,
-            source_event_id,
-            reverses: Some(format!("chg-{source_event_id}")),
-            reason_code: REASON_INVALID_TRAFFIC,
-            context,
-        }
-    }
-}
-
 /// The same impression once more, or another one under its id.
 fn repetition(known: &Charge, again: &Charge) -> Result<Handled, Failure> {
     if (known.amount, &known.campaign, known.currency) == (again.amount, &again.campaign, again.currency) {
@@ -348,11 +269,4 @@ fn remember_advertiser(state: &mut State, event: &ImpressionEvent<'_>) {
     if state.advertisers.get(&campaign).is_none_or(|known| known.advertiser_id != id) {
         state.advertisers.insert(campaign, Advertiser { advertiser_id: SmolStr::new(id) });
     }
-}
-
-#[must_use]
-fn add(side: &mut Micros, amount: Micros) -> bool {
-    let sum = side.checked_add(amount);
-    *side = sum.unwrap_or(*side);
-    sum.is_some()
 }

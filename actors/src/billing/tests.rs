@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use runtime::service::ServiceDef;
 use runtime::testkit::{Emitted, Kit};
 use schemas::codec::{Array, Map};
+use schemas::events::{BillingEvent, PricingModel, TransferKind};
 
+use super::transfer::REASON_INVALID_TRAFFIC;
 use super::*;
 
 const DAY_MS: i64 = 86_400_000;

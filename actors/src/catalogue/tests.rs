@@ -193,7 +193,13 @@ impl Platform {
     }
 
     fn settle(&mut self) {
-        while (0..self.readers.len()).fold(false, |moved, at| self.advance(at, 1_000) || moved) {}
+        loop {
+            // All of them, not only the first that has something to do.
+            let moved = (0..self.readers.len()).filter(|at| self.advance(*at, 1_000)).count();
+            if moved == 0 {
+                return;
+            }
+        }
     }
 
     fn demand(&mut self) {
