@@ -221,6 +221,12 @@ impl ServiceDef {
         Self { spec: S::spec(), make: std::sync::Arc::new(make) }
     }
 
+    /// The same service with each of its folds wrapped: tests and the simulation change behaviour here, in no other way.
+    pub fn wrapped(self, wrap: impl Fn(Box<dyn Fold>) -> Box<dyn Fold> + Send + Sync + 'static) -> Self {
+        let inner = self.make;
+        Self { spec: self.spec, make: std::sync::Arc::new(move || wrap(inner())) }
+    }
+
     /// A fold with empty tables.
     pub fn fold(&self) -> Box<dyn Fold> {
         (self.make)()

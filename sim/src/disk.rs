@@ -26,6 +26,8 @@ pub struct Condition {
     pub dies_in: u64,
     /// Planted bug: syncs are claimed, not made. Only mutants set it.
     pub syncs_skipped: bool,
+    pub directory_syncs_skipped: bool,
+    pub segment_syncs_skipped: bool,
 }
 
 /// What the disk has done.
@@ -103,6 +105,9 @@ impl StorageHook for DiskHook {
             }
         }
         let fault = match call.kind {
+            CallKind::Sync if condition.syncs_skipped => Fault::Skip,
+            CallKind::SyncDir if condition.directory_syncs_skipped => Fault::Skip,
+            CallKind::Sync if condition.segment_syncs_skipped && call.file.ends_with(".log") => Fault::Skip,
             CallKind::Sync if take(&mut condition.sync_errors) => Fault::Error,
             CallKind::Sync if condition.slow_sync_us > 0 => {
                 Fault::Slow { delay_us: self.rng.u64(0..=condition.slow_sync_us) }
@@ -122,7 +127,7 @@ impl StorageHook for DiskHook {
             Fault::Slow { .. } => done.slowed += 1,
             Fault::Error | Fault::Torn { .. } | Fault::Full => done.refused += 1,
             Fault::Flip { .. } => done.flipped += 1,
-            Fault::None | Fault::Kill { .. } => {}
+            Fault::None | Fault::Kill { .. } | Fault::Skip => {}
         }
         fault
     }

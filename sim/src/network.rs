@@ -11,11 +11,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use runtime::env::Env;
 use runtime::log::{
-    AppendError, AppendOptions, Appending, Extent, Fence, FetchError, Fetched, Log, Offset, PartitionReader,
-    ProducerGroup, TopicConfig, TopicId, TopicPartition,
+    AppendError, AppendOptions, Appending, Durability, Extent, Fence, FetchError, Fetched, Log, Offset,
+    PartitionReader, ProducerGroup, TopicConfig, TopicId, TopicPartition,
 };
 use tokio::sync::{Notify, oneshot};
 
+use crate::mutant::Mutant;
 use crate::trace::Trace;
 
 /// What the network does at the moment; to everybody.
@@ -141,6 +142,7 @@ struct Client {
     is_local: bool,
     /// Called before anything is trimmed.
     before_trim: Box<dyn Fn() + Send + Sync>,
+    mutant: Option<Mutant>,
 }
 
 /// A process's client of the log. Behind a network no epoch is refused: the protocol alone must hold.
@@ -165,6 +167,7 @@ impl RemoteLog {
         name: String,
         before_trim: Box<dyn Fn() + Send + Sync>,
         is_local: bool,
+        mutant: Option<Mutant>,
     ) -> Self {
         let client = Client {
             log,
@@ -179,6 +182,7 @@ impl RemoteLog {
             thaw: Notify::new(),
             is_local,
             before_trim,
+            mutant,
         };
         Self { client: Arc::new(client) }
     }
@@ -243,7 +247,12 @@ impl Client {
             let request = {
                 let mut lanes = lock(&self.lanes);
                 let Some(lane) = lanes.get_mut(&key) else { return };
-                match lane.waiting.pop_front() {
+                let next = if self.mutant == Some(Mutant::LaneReordered) {
+                    lane.waiting.pop_back()
+                } else {
+                    lane.waiting.pop_front()
+                };
+                match next {
                     Some(request) => request,
                     // A finished producer stays finished; sources and claims (-1) begin anew.
                     None if lane.broken && key.1 >= 0 => {
@@ -279,7 +288,11 @@ impl Client {
             self.network.count(|h| h.lost_requests += 1);
             self.note("request lost", to);
             if let Some(lane) = lock(&self.lanes).get_mut(&key) {
-                lane.broken = true;
+                lane.broken = self.mutant != Some(Mutant::LossSkipped);
+            }
+            if self.mutant == Some(Mutant::LossAcknowledged) {
+                let _ = answer.send(self.log.extent(to).map(|e| e.high_watermark).map_err(|_| AppendError::Closed));
+                return;
             }
             let _ = answer.send(Err(self.indefinite(to, "the request was lost")));
             return;
@@ -321,6 +334,14 @@ impl Client {
 
 impl Log for RemoteLog {
     fn ensure_topic(&self, config: &TopicConfig) -> Result<TopicId, AppendError> {
+        let early = match self.client.mutant {
+            Some(Mutant::EarlyAck) => !config.name.ends_with("-commits"),
+            Some(Mutant::EarlyAckOutside) => config.name.contains("pixels") || config.name.contains("posts"),
+            _ => false,
+        };
+        if early {
+            return self.client.log.ensure_topic(&TopicConfig { durability: Durability::Accepted, ..config.clone() });
+        }
         self.client.log.ensure_topic(config)
     }
     fn topics(&self) -> Vec<(TopicId, TopicConfig)> {
@@ -379,7 +400,8 @@ impl Log for RemoteLog {
     ) -> Result<Box<dyn PartitionReader>, FetchError> {
         self.client.network.lock().wakers.push(Arc::downgrade(&wake));
         let reader = self.client.log.reader(of, position, wake)?;
-        Ok(Box::new(RemoteReader { reader, of, network: self.client.network.clone() }))
+        let (network, mutant) = (self.client.network.clone(), self.client.mutant);
+        Ok(Box::new(RemoteReader { reader, of, network, mutant, was_cut: false, reads: 0 }))
     }
 
     fn extent(&self, of: TopicPartition) -> Result<Extent, FetchError> {
@@ -387,6 +409,7 @@ impl Log for RemoteLog {
     }
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         (self.client.before_trim)();
+        let to = if self.client.mutant == Some(Mutant::TrimTooFar) { to + 1 } else { to };
         self.client.log.trim(of, to)
     }
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {
@@ -405,15 +428,34 @@ struct RemoteReader {
     reader: Box<dyn PartitionReader>,
     of: TopicPartition,
     network: Network,
+    mutant: Option<Mutant>,
+    /// The connection was away.
+    was_cut: bool,
+    reads: u64,
 }
 
 impl PartitionReader for RemoteReader {
     fn try_next(&mut self, max_bytes: usize) -> Result<Option<Fetched>, FetchError> {
         let weather = self.network.weather();
         if weather.paused || weather.clogged >> (self.of.partition % 64) & 1 == 1 {
+            self.was_cut = true;
             return Ok(None);
         }
-        self.reader.try_next(max_bytes)
+        let from = self.reader.position();
+        let fetched = self.reader.try_next(max_bytes)?;
+        self.reads += u64::from(fetched.is_some());
+        match self.mutant {
+            Some(Mutant::ReaderSkips) if self.was_cut && fetched.is_some() => {
+                self.was_cut = false;
+                self.reader.try_next(max_bytes)
+            }
+            Some(Mutant::ReaderRepeats) if self.reads % 17 == 16 && fetched.is_some() => {
+                self.reads += 1;
+                self.reader.seek(from);
+                Ok(fetched)
+            }
+            _ => Ok(fetched),
+        }
     }
     fn position(&self) -> Offset {
         self.reader.position()

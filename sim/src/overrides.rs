@@ -128,3 +128,11 @@ pub fn cpu_s() -> f64 {
     let result = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
     if result == 0 { now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 } else { 0.0 }
 }
+
+/// Real time, seconds since some moment; for the programs that start worlds, never inside one.
+pub fn wall_s() -> f64 {
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place of our own.
+    let result = unsafe { clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    if result == 0 { now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 } else { 0.0 }
+}

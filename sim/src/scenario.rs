@@ -1,6 +1,7 @@
 //! A run as data: everything that a world is made from. A seed makes one, shrinking makes smaller ones, files keep them.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 
 use runtime::env::Random;
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,12 @@ impl Scenario {
     /// The file is missing, too large, no scenario, or of another version.
     pub fn load(file: &str) -> Result<Self, ScenarioError> {
         let unreadable = |reason: String| ScenarioError::Unreadable { file: file.to_owned(), reason };
+        if file == "-" {
+            let mut text = String::new();
+            let read = std::io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text);
+            read.map_err(|error| unreadable(error.to_string()))?;
+            return Self::parse(file, &text);
+        }
         let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
         if size > FILE_BYTES_MAX {
             return Err(unreadable(format!("{size} bytes, at most {FILE_BYTES_MAX} are read")));

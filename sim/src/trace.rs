@@ -4,6 +4,7 @@
 //! for `diff`, the hash is over the binary records with their full contents.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtime::env::Clock;
@@ -146,10 +147,17 @@ pub struct ShardTrace {
     pub trace: Trace,
     /// Which incarnation of the platform.
     pub process: u32,
+    /// Steps of all shards of the world; at number `dies_at` the process dies.
+    pub steps: Arc<AtomicU64>,
+    pub dies_at: u64,
+    pub die: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Observer for ShardTrace {
     fn observe(&self, service: &'static str, partition: u32, what: Observation<'_>) {
+        if self.steps.fetch_add(1, Ordering::Relaxed) + 1 == self.dies_at {
+            (self.die)();
+        }
         let place = format!("{}/{service}-{partition}", self.process);
         let record = |kind, numbers: &[i64], content: &[u8]| self.trace.record(kind, &place, numbers, content);
         match what {

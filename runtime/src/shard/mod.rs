@@ -116,6 +116,18 @@ pub trait Guards: Send + Sync {
     fn fences(&self) -> bool {
         true
     }
+    /// Rule P6: the next number of an output, given the folded one.
+    fn restored_counter(&self, next: i64) -> i64 {
+        next
+    }
+    /// Rule P8: the published mark that a commit of `sequence` records: definite acknowledgements only.
+    fn published_mark(&self, acknowledged: i64, _sequence: i64) -> i64 {
+        acknowledged
+    }
+    /// Rule P18: trimmed only when a published mark in the log covers what goes.
+    fn may_trim(&self, is_covered: bool) -> bool {
+        is_covered
+    }
 }
 
 /// The guards as they are.

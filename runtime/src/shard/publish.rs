@@ -45,7 +45,7 @@ impl Shard {
             sequence: self.next_sequence,
             now_ms: self.now_ms,
             tick,
-            published: self.published,
+            published: self.ctx.guards.published_mark(self.published, self.next_sequence),
         };
         let ranges = self.staging.ranges.clone();
         let mut encoded = std::mem::take(&mut self.encoded);

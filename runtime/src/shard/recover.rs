@@ -280,7 +280,7 @@ impl Rebuild {
             taken_to: positions.iter().map(SettledPrefix::next).collect(),
             unfiled: Vec::new(),
             positions,
-            counters: self.counters,
+            counters: self.counters.into_iter().map(|(to, n)| (to, ctx.guards.restored_counter(n))).collect(),
             destinations: BTreeMap::new(),
             staging,
             outputs: OutputBuffer::default(),

@@ -51,7 +51,7 @@ impl Shard {
             return Ok(());
         }
         if let Some((offset, sequence)) = self.snapshot.trimmable
-            && self.published_in_log >= sequence - 1
+            && self.ctx.guards.may_trim(self.published_in_log >= sequence - 1)
         {
             self.snapshot.trimmable = None;
             self.ctx.log.trim(self.ctx.commits, offset).await?;

@@ -1,11 +1,17 @@
 //! The command line.
 
+mod children;
+pub mod crashpoints;
+pub mod mutants;
 pub mod run;
+pub mod shrink;
+pub mod swarm;
 
 use std::collections::BTreeSet;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use sim::fault::Kind;
+use sim::mutant::Mutant;
 
 /// Exit codes of every command.
 pub const HOLDS: u8 = 0;
@@ -35,6 +41,14 @@ pub struct Cli {
 pub enum Command {
     /// One seed, one world: its verdict, trace hash and the line that reproduces it
     Run(run::Args),
+    /// Many seeds, each with faults of its own
+    Swarm(swarm::Args),
+    /// The smallest scenario that still breaks the same invariant
+    Shrink(shrink::Args),
+    /// Planted bugs, and how long it takes to find each
+    Mutants(mutants::Args),
+    /// Small scenarios with a death at every write, sync and step
+    Crashpoints(crashpoints::Args),
     /// A scenario file again, as `shrink` saved it
     Replay(run::ReplayArgs),
     /// First diverging line of two trace files
@@ -69,6 +83,12 @@ pub fn kinds(text: &str) -> Result<BTreeSet<Kind>, String> {
     text.split(',')
         .map(|name| Kind::parse(name).ok_or_else(|| format!("unknown fault {name}; there are {}", known())))
         .collect()
+}
+
+/// Reads the name of a planted bug.
+pub fn mutant(name: &str) -> Result<Mutant, String> {
+    let known = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
+    Mutant::parse(name).ok_or_else(|| format!("unknown mutant {name}; there are {}", known()))
 }
 
 /// Reads a decimal or 0x number.

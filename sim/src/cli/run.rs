@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long)]
     pub kafka: Option<bool>,
     /// A planted bug, see `mutants`
-    #[arg(long, value_parser = |name: &str| Mutant::parse(name).ok_or("no such mutant"))]
+    #[arg(long, value_parser = super::mutant)]
     pub mutant: Option<Mutant>,
     /// Writes the scenario there instead of running it
     #[arg(long)]
@@ -43,7 +43,7 @@ pub struct Args {
 
 #[derive(ClapArgs)]
 pub struct ReplayArgs {
-    /// A scenario
+    /// A scenario; `-` reads standard input
     pub file: String,
     #[command(flatten)]
     pub shown: Shown,
@@ -63,6 +63,9 @@ pub struct Shown {
     /// The process dies in the N-th write or sync
     #[arg(long, hide = true, default_value = "0")]
     pub dies_in: u64,
+    /// The process dies at the N-th step of a shard
+    #[arg(long, hide = true, default_value = "0")]
+    pub dies_at_step: u64,
 }
 
 /// `run --output json`.
@@ -89,6 +92,7 @@ pub struct Report {
     pub dead_letters: u64,
     pub converged_s: f64,
     pub points: u64,
+    pub observations: u64,
 }
 
 #[derive(Serialize)]
@@ -181,7 +185,13 @@ fn show(scenario: Scenario, shown: &Shown, reproduce: String) -> u8 {
         }
     };
     let (seed, mode) = (scenario.seed, if scenario.kafka { "kafka" } else { "embedded" });
-    let watch = Watch { trace_file, recent_lines: 0, dies_in: shown.dies_in, changed_parcel: shown.change };
+    let watch = Watch {
+        trace_file,
+        recent_lines: 0,
+        dies_in: shown.dies_in,
+        dies_at_step: shown.dies_at_step,
+        changed_parcel: shown.change,
+    };
     let (outcome, cpu_s) = match simulate(scenario, watch) {
         Ok(done) => done,
         Err(error) => {
@@ -227,6 +237,7 @@ fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce
         dead_letters: outcome.dead_letters,
         converged_s: outcome.converged_ms as f64 / 1e3,
         points: outcome.points,
+        observations: outcome.observations,
     }
 }
 

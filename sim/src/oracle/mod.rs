@@ -4,6 +4,7 @@
 //! `money` keeps a ledger of its own; `minutes` counts again.
 
 pub mod audit;
+pub mod flow;
 pub mod minutes;
 pub mod money;
 pub mod published;
@@ -58,7 +59,7 @@ impl Findings {
 }
 
 /// Every invariant of a run, so that one that was never checked is seen.
-pub const INVARIANTS: [&str; 16] = [
+pub const INVARIANTS: [&str; 19] = [
     "offsets_contiguous",
     "sequences_dense",
     "outputs_dense",
@@ -68,9 +69,12 @@ pub const INVARIANTS: [&str; 16] = [
     "published_in_order",
     "everything_published",
     "every_event_ended",
+    "events_once",
+    "good_events_kept",
     "ledger_is_the_oracle",
     "balances_are_the_oracle",
     "budget_never_exceeded",
+    "budget_is_the_oracle",
     "minutes_recounted",
     "dead_letters_accounted",
     "credits_returned",

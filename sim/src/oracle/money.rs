@@ -18,6 +18,8 @@ use crate::traffic::Truth;
 #[derive(Default)]
 pub struct SetAside {
     pub ids: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Why, by (service, input topic, id).
+    pub codes: BTreeMap<(String, String, String), BTreeSet<String>>,
     /// Original values, by input topic.
     pub values: BTreeMap<String, BTreeSet<Vec<u8>>>,
     pub records: u64,
@@ -80,6 +82,11 @@ fn id_in(topic: &str, value: &[u8]) -> Option<String> {
             let pixel = schemas::frame::decode::<e::ClickPixel<'_>>(value).ok()?;
             ids::click_event_id(pixel.bid_id, pixel.timestamp)
         }
+        "conversion-posts" => {
+            let post = schemas::frame::decode::<e::ConversionPost<'_>>(value).ok()?;
+            ids::conversion_event_id(post.advertiser_id, post.order_id)
+        }
+        "auction-results" => schemas::frame::decode::<e::AuctionResultEvent<'_>>(value).ok()?.bid_id.to_owned(),
         _ => return None,
     })
 }
@@ -95,9 +102,14 @@ pub fn set_aside(log: &Arc<dyn Log>, auditor: &Auditor, partitions: u32, finding
         each_event(log, &topic, partitions, findings, |record| {
             records += 1;
             let service = record.headers.get(b"bh-service").map(|s| String::from_utf8_lossy(s).into_owned());
+            let code = record.headers.get(b"bh-code").map(|s| String::from_utf8_lossy(s).into_owned());
+            let (service, code) = (service.unwrap_or_default(), code.unwrap_or_default());
             let value = record.value.unwrap_or_default();
-            let ids = result.ids.entry((service.unwrap_or_default(), input.clone())).or_default();
-            ids.extend(id_in(&input, value));
+            let ids = result.ids.entry((service.clone(), input.clone())).or_default();
+            if let Some(id) = id_in(&input, value) {
+                ids.insert(id.clone());
+                result.codes.entry((service, input.clone(), id)).or_default().insert(code);
+            }
             result.values.entry(input.clone()).or_default().insert(value.to_vec());
         });
         result.records += records;

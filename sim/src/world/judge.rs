@@ -7,6 +7,7 @@ use runtime::log::TopicPartition;
 
 use super::process::{Death, handled};
 use super::{Books, Outcome, World, WorldError, lock};
+use crate::oracle::flow::Flow;
 use crate::oracle::{INVARIANTS, minutes, money, published};
 
 impl World {
@@ -40,6 +41,11 @@ impl World {
             });
         }
         money::ledger(&self.log, auditor, &self.traffic.truth, &aside, partitions, findings);
+        let (log, truth, fired) = (&self.log, &self.traffic.truth, &self.fired);
+        let flow = Flow { log, truth, aside: &aside, partitions, fired };
+        flow.events_once(findings);
+        flow.good_events_kept(findings);
+        flow.budgets(auditor, findings);
         if self.services.iter().any(|service| service.spec.name == "analytics") {
             minutes::check(&self.log, &aside, partitions, findings);
         }
@@ -64,6 +70,7 @@ impl World {
             dead_letters: aside.records,
             converged_ms,
             points: self.disk.done().points,
+            observations: self.steps.load(Ordering::Relaxed),
             recent: self.trace.recent(),
         })
     }

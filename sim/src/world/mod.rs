@@ -5,6 +5,7 @@ mod judge;
 mod process;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub use process::Process;
 /// 2023-11-14T22:13:20Z: where every world begins.
 pub const EPOCH_MS: i64 = 1_700_000_000_000;
 /// How often the outside sends.
-const PUMP_MS: u64 = 100;
+const PUMP_MS: u64 = 200;
 /// How often the judge looks.
 const AUDIT_MS: u64 = 1_000;
 /// With all faults over, everything must have ended by then: 15 s for an unanswered append, twice, 10 s of back-off, the
@@ -46,6 +47,8 @@ pub struct Watch {
     pub recent_lines: usize,
     /// The process dies in this write or sync, counted from 1 (crash points); 0: never.
     pub dies_in: u64,
+    /// The process dies at this step of a shard (claim, delivery, commit, publication), counted from 1; 0: never.
+    pub dies_at_step: u64,
     /// The record of this many-th parcel is changed by one micro, for the test of the trace itself.
     pub changed_parcel: Option<u64>,
 }
@@ -69,6 +72,8 @@ pub struct Outcome {
     pub converged_ms: u64,
     /// Writes and syncs made: the points at which a process can die.
     pub points: u64,
+    /// Steps of shards.
+    pub observations: u64,
     pub recent: Vec<String>,
 }
 
@@ -137,6 +142,9 @@ struct World {
     handled: u64,
     parcels: u64,
     changed_parcel: Option<u64>,
+    /// Steps of all shards so far, and the one that is the last of its process.
+    steps: Arc<AtomicU64>,
+    dies_at_step: u64,
 }
 
 /// What the judge keeps; shared with the log's clients, because a commit topic is read before it is trimmed.
@@ -180,10 +188,12 @@ impl World {
         disk.set(|condition| {
             condition.dies_in = watch.dies_in;
             condition.syncs_skipped = scenario.mutant == Some(Mutant::NoSync);
+            condition.directory_syncs_skipped = scenario.mutant == Some(Mutant::NoDirectorySync);
+            condition.segment_syncs_skipped = scenario.mutant == Some(Mutant::NoSegmentSync);
         });
         let log = EmbeddedLog::open(&env, Arc::new(storage.clone()), log_config())
             .map_err(|error| WorldError::Open(error.to_string()))?;
-        let services = services();
+        let services = crate::mutant::planted(services(), scenario.mutant);
         let specs: Vec<_> = services.iter().map(|service| service.spec.clone()).collect();
         let traffic = Traffic::new(scenario.seed, EPOCH_MS, scenario.rate_milli, scenario.until_ms, scenario.bids_max);
         let mut world = Self {
@@ -209,6 +219,8 @@ impl World {
             handled: 0,
             parcels: 0,
             changed_parcel: watch.changed_parcel,
+            steps: Arc::default(),
+            dies_at_step: watch.dies_at_step,
             scenario,
         };
         world.start_process().await?;
@@ -274,7 +286,7 @@ impl World {
         let mut rest = Vec::new();
         let mut calm = 0;
         // Outputs of the last tick are input of others: calm must last longer than a tick.
-        while calm < 30 {
+        while calm < 15 {
             let now_ms = self.now_ms();
             lock(&self.books).findings.now_ms = now_ms;
             self.look_after_processes(now_ms).await?;

@@ -1,6 +1,7 @@
 //! Processes: started, killed, buried, started again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::log::segment::EmbeddedLog;
@@ -59,10 +60,18 @@ impl World {
             name.clone(),
             Box::new(move || lock(&books).audit(&log)),
             !self.scenario.kafka,
+            self.scenario.mutant,
         );
         let mut config = self.config();
         config.instance = name.as_str().into();
-        config.observer = Some(Arc::new(ShardTrace { trace: self.trace.clone(), process: number }));
+        let fatal = client.clone();
+        config.observer = Some(Arc::new(ShardTrace {
+            trace: self.trace.clone(),
+            process: number,
+            steps: self.steps.clone(),
+            dies_at: self.dies_at_step,
+            die: Box::new(move || fatal.die()),
+        }));
         self.trace.record("start", &name, &[], &[]);
         let platform = Platform::start(self.env.clone(), Arc::new(client.clone()), self.services.clone(), config)
             .await
@@ -115,7 +124,11 @@ impl World {
     /// Buries who died in a write, restarts what is down, replaces a process whose log went read-only.
     pub(super) async fn look_after_processes(&mut self, now_ms: u64) -> Result<(), WorldError> {
         const OPERATOR_MS: u64 = 700;
-        if self.disk.done().died {
+        let died_at_step = self.dies_at_step > 0 && self.steps.load(Ordering::Relaxed) >= self.dies_at_step;
+        if died_at_step {
+            self.dies_at_step = 0;
+        }
+        if self.disk.done().died || died_at_step {
             self.kill_all(Death::Machine, now_ms + OPERATOR_MS).await?;
         }
         let is_read_only = matches!(self.log.room(), Err(AppendError::ReadOnly { .. } | AppendError::Closed));

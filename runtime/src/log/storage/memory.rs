@@ -60,6 +60,8 @@ pub enum Fault {
     Flip {
         bit: u64,
     },
+    /// Syncs only: claimed, not made.
+    Skip,
     /// The process dies in this call: it and every later one fail until `crash` has settled what is durable. Of a write,
     /// the first `bytes` are pending.
     Kill {
@@ -79,6 +81,9 @@ pub trait StorageHook: Send {
         let _ = (call, succeeded);
     }
 }
+
+/// What a sync that is only claimed gets in place of a number of bytes.
+const SKIP: usize = usize::MAX;
 
 struct Inner {
     names: Names,
@@ -178,6 +183,10 @@ impl MemoryStorage {
         let all = call.content.len();
         let result = match fault {
             Fault::None | Fault::Flip { .. } => act(&mut inner, all),
+            Fault::Skip => {
+                let is_sync = matches!(call.kind, CallKind::Sync | CallKind::SyncDir);
+                act(&mut inner, if is_sync { SKIP } else { all })
+            }
             Fault::Slow { delay_us } => {
                 inner.delay_us += delay_us;
                 act(&mut inner, all)
@@ -254,8 +263,10 @@ impl Storage for MemoryStorage {
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError> {
         let generation = self.lock_inner().generation;
         let call = Call { kind: CallKind::SyncDir, file: dir, offset: 0, content: &[] };
-        self.call(generation, &call, |inner, _| {
-            inner.names.sync_dir(dir);
+        self.call(generation, &call, |inner, taken| {
+            if taken != SKIP {
+                inner.names.sync_dir(dir);
+            }
             Ok(())
         })
     }
@@ -344,7 +355,7 @@ impl StorageFile for MemoryFile {
         let asked = Call { kind: CallKind::Read, file: &self.name, offset, content: &[] };
         let fault = inner.hook.as_mut().map_or(Fault::None, |hook| hook.decide(&asked));
         let failure = match fault {
-            Fault::None | Fault::Flip { .. } | Fault::Full | Fault::Torn { .. } => None,
+            Fault::None | Fault::Flip { .. } | Fault::Full | Fault::Torn { .. } | Fault::Skip => None,
             Fault::Slow { delay_us } => {
                 inner.delay_us += delay_us;
                 None
@@ -379,8 +390,10 @@ impl StorageFile for MemoryFile {
     }
 
     fn sync(&self) -> Result<(), StorageError> {
-        self.call(CallKind::Sync, 0, &[], |state, _| {
-            state.sync();
+        self.call(CallKind::Sync, 0, &[], |state, taken| {
+            if taken != SKIP {
+                state.sync();
+            }
             Ok(())
         })
     }
