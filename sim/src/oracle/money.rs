@@ -86,7 +86,11 @@ fn id_in(topic: &str, value: &[u8]) -> Option<String> {
             let post = schemas::frame::decode::<e::ConversionPost<'_>>(value).ok()?;
             ids::conversion_event_id(post.advertiser_id, post.order_id)
         }
-        "auction-results" => schemas::frame::decode::<e::AuctionResultEvent<'_>>(value).ok()?.bid_id.to_owned(),
+        // Of a bid's results only the sale is money.
+        "auction-results" => {
+            let result = schemas::frame::decode::<e::AuctionResultEvent<'_>>(value).ok()?;
+            (result.kind == e::AuctionResultKind::Billed).then(|| result.bid_id.to_owned())?
+        }
         _ => return None,
     })
 }

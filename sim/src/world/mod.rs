@@ -179,6 +179,20 @@ fn log_config() -> SegmentLogConfig {
     SegmentLogConfig::small()
 }
 
+/// Opens the log of an empty disk. A process that dies in that is started again, like any other.
+fn first_log(env: &Env, storage: &MemoryStorage, disk: &Disk) -> Result<Arc<dyn Log>, WorldError> {
+    loop {
+        match EmbeddedLog::open(env, Arc::new(storage.clone()), log_config()) {
+            Ok(log) => return Ok(log),
+            Err(_) if disk.done().died => {
+                storage.crash(&mut env.random.stream("crash/first"));
+                disk.buried();
+            }
+            Err(error) => return Err(WorldError::Open(error.to_string())),
+        }
+    }
+}
+
 impl World {
     async fn new(scenario: Scenario, watch: Watch) -> Result<Self, WorldError> {
         let env = Env::simulation(scenario.seed, EPOCH_MS);
@@ -191,8 +205,7 @@ impl World {
             condition.directory_syncs_skipped = scenario.mutant == Some(Mutant::NoDirectorySync);
             condition.segment_syncs_skipped = scenario.mutant == Some(Mutant::NoSegmentSync);
         });
-        let log = EmbeddedLog::open(&env, Arc::new(storage.clone()), log_config())
-            .map_err(|error| WorldError::Open(error.to_string()))?;
+        let log = first_log(&env, &storage, &disk)?;
         let services = crate::mutant::planted(services(), scenario.mutant);
         let specs: Vec<_> = services.iter().map(|service| service.spec.clone()).collect();
         let traffic = Traffic::new(scenario.seed, EPOCH_MS, scenario.rate_milli, scenario.until_ms, scenario.bids_max);
@@ -223,7 +236,11 @@ impl World {
             dies_at_step: watch.dies_at_step,
             scenario,
         };
-        world.start_process().await?;
+        match world.start_process().await {
+            // Buried and started again by the loop that looks after processes.
+            Err(_) if world.disk.done().died => {}
+            result => result?,
+        }
         let opening = world.traffic.opening();
         world.send(opening);
         Ok(world)
