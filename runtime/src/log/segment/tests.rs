@@ -34,7 +34,7 @@ fn tiny() -> SegmentLogConfig {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(future)
 }
 
 fn config(name: &str) -> TopicConfig {
@@ -200,7 +200,7 @@ async fn live(storage: &MemoryStorage, rng: &mut fastrand::Rng, oracle: &mut Ora
 #[test]
 fn nothing_acknowledged_or_seen_is_lost_wherever_the_process_dies() {
     // More of them: LOG_CRASH_SEEDS.
-    let seeds = std::env::var("LOG_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    let seeds = std::env::var("LOG_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200);
     for seed in 0..seeds {
         let mut rng = fastrand::Rng::with_seed(seed);
         let storage = MemoryStorage::new();
@@ -213,6 +213,52 @@ fn nothing_acknowledged_or_seen_is_lost_wherever_the_process_dies() {
             if rng.u8(0..4) == 0 { storage.kill() } else { storage.crash(&mut rng) }
         }
     }
+}
+
+/// Folds every call, with its content, into one number.
+struct Trace {
+    end: EndAt,
+    crc: Arc<AtomicU64>,
+    calls: Arc<AtomicU64>,
+}
+
+impl StorageHook for Trace {
+    fn decide(&mut self, call: &Call<'_>) -> Fault {
+        self.end.decide(call)
+    }
+
+    fn observe(&mut self, call: &Call<'_>, succeeded: bool) {
+        let mut crc = self.crc.load(Ordering::Relaxed) as u32;
+        let numbers = [call.kind as u64, call.offset, u64::from(succeeded)];
+        for bytes in [call.file.as_bytes(), numbers.map(u64::to_le_bytes).as_flattened(), call.content] {
+            crc = crc32c::crc32c_append(crc, bytes);
+        }
+        self.crc.store(u64::from(crc), Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn one_seed_makes_one_sequence_of_storage_calls() {
+    let run = |seed: u64| {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let storage = MemoryStorage::new();
+        let mut oracle = Oracle::new();
+        let (crc, calls) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        for life in 0..3 {
+            let end = EndAt { left: Arc::new(AtomicU64::new(rng.u64(1..250))), rng: rng.fork() };
+            storage.set_hook(Some(Box::new(Trace { end, crc: crc.clone(), calls: calls.clone() })));
+            let _ = block_on(live(&storage, &mut rng, &mut oracle, life));
+            storage.crash(&mut rng);
+        }
+        (crc.load(Ordering::Relaxed), calls.load(Ordering::Relaxed))
+    };
+    for seed in 0..10 {
+        let (trace, calls) = run(seed);
+        assert_eq!((trace, calls), run(seed));
+        assert!(calls > 20);
+    }
+    assert_ne!(run(1), run(2));
 }
 
 /// A few records in two partitions; the directory is left as a killed process leaves it.
