@@ -5,6 +5,7 @@ mod log;
 mod minutes;
 mod overhead;
 mod path;
+mod pipeline;
 mod report;
 mod schemas;
 mod usage;
@@ -49,6 +50,8 @@ enum Bench {
     /// Decode and encode of an ImpressionEvent of 151 bytes, framed. Every figure is the best of 9 repeats of 200,000
     /// records, in turns with its peer, per CPU second of one thread.
     Schemas,
+    /// The whole platform under the demo's traffic, by service.
+    Pipeline(pipeline::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Bench::Runtime(arguments) => overhead::run(&arguments),
         Bench::Path(arguments) => path::run(&arguments),
         Bench::Schemas => schemas::run(),
+        Bench::Pipeline(arguments) => pipeline::run(&arguments),
     };
     match result {
         Ok(report) => {

@@ -182,6 +182,8 @@ pub trait Fold: Send {
     /// Number of checks made, or the invariant that does not hold.
     fn invariant(&self) -> Result<u64, &'static str>;
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable));
+    /// Appends each table's point to roll back to: taken for every event, so it is one call for all tables.
+    fn marks(&self, marks: &mut Vec<usize>);
 }
 
 struct Erased<S: Service> {
@@ -204,6 +206,9 @@ impl<S: Service> Fold for Erased<S> {
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable)) {
         self.state.each(visit);
+    }
+    fn marks(&self, marks: &mut Vec<usize>) {
+        self.state.marks(marks);
     }
 }
 

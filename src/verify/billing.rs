@@ -48,11 +48,7 @@ impl Rules for Billing {
             Ok(value) => value,
             Err(ending) => return ending,
         };
-        if event.topic == "impressions" {
-            self.impression(value, event.now_ms, out)
-        } else {
-            self.verdict(value, out)
-        }
+        if event.topic == "impressions" { self.impression(value, event.now_ms, out) } else { self.verdict(value, out) }
     }
 
     fn finish(&mut self, out: &mut Outputs) {

@@ -101,11 +101,8 @@ impl<'a> Commits<'a> {
 }
 
 fn commit(offset: Offset, record: &Datum) -> Result<Commit, String> {
-    let range = |range: &Datum| Range {
-        topic: range.text("topic").to_owned(),
-        from: range.int("from"),
-        to: range.int("to"),
-    };
+    let range =
+        |range: &Datum| Range { topic: range.text("topic").to_owned(), from: range.int("from"), to: range.int("to") };
     let outcomes = record.list("outcomes").iter().map(|outcome| {
         let claimed = match outcome.text("kind") {
             "DUPLICATE" => Claimed::Duplicate,

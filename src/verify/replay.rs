@@ -259,14 +259,7 @@ impl<'r> Shard<'r> {
     }
 
     /// One event, judged by the rules unless an accident kept it from them.
-    fn take(
-        &mut self,
-        topic: &str,
-        entry: &Entry,
-        claim: Option<&Outcome>,
-        now_ms: i64,
-        context: &mut Context<'_>,
-    ) {
+    fn take(&mut self, topic: &str, entry: &Entry, claim: Option<&Outcome>, now_ms: i64, context: &mut Context<'_>) {
         context.rows += 1;
         let dead = claim.filter(|claim| claim.claimed == Claimed::DeadLettered);
         let accident = dead.is_some_and(|claim| !RULE_CODES.contains(&claim.code.as_str()));
@@ -290,14 +283,7 @@ impl<'r> Shard<'r> {
     }
 
     /// Compares how an event ended with how it was to end, and counts it.
-    fn end(
-        &mut self,
-        topic: &str,
-        entry: &Entry,
-        claim: Option<&Outcome>,
-        ending: Ending,
-        context: &mut Context<'_>,
-    ) {
+    fn end(&mut self, topic: &str, entry: &Entry, claim: Option<&Outcome>, ending: Ending, context: &mut Context<'_>) {
         let claimed = match claim.map(|claim| claim.claimed) {
             None | Some(Claimed::DoneAfterParking | Claimed::Parked) => "done",
             Some(Claimed::Duplicate) => "duplicate",

@@ -61,7 +61,63 @@ impl CommitError {
     }
 }
 
+/// What of a record decides whether it stands: the first fields of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    Claim { nonce: i64 },
+    InLine { epoch: standing::Epoch, sequence: i64 },
+    Attempt { epoch: standing::Epoch },
+}
+
+impl Head {
+    /// Reads no further than the head: what a commit holds was encoded by its owner a moment ago, and the batch's
+    /// checksum says that it is still the same.
+    pub fn parse(offset: Offset, value: Option<&[u8]>) -> Result<Self, CommitError> {
+        use schemas::codec::{Decode, Limits, Reader};
+        use schemas::events as e;
+        let foreign = |reason: String| CommitError::Foreign { offset, reason };
+        let value = value.ok_or_else(|| foreign("a tombstone".into()))?;
+        let (id, datum) = schemas::frame::split(value).map_err(|error| foreign(error.to_string()))?;
+        let decode = |error: schemas::codec::DecodeError| foreign(error.to_string());
+        let mut reader = Reader::new(datum, &Limits::COMMIT).map_err(decode)?;
+        let first = reader.read_long().map_err(decode)?;
+        if id == <e::Claim<'_> as Decode<'_>>::SCHEMA_ID {
+            return Ok(Self::Claim { nonce: first });
+        }
+        let epoch = standing::Epoch { offset: first, nonce: reader.read_long().map_err(decode)? };
+        match id {
+            <e::Attempt<'_> as Decode<'_>>::SCHEMA_ID => Ok(Self::Attempt { epoch }),
+            <e::Commit<'_> as Decode<'_>>::SCHEMA_ID
+            | <e::SnapshotChunk<'_> as Decode<'_>>::SCHEMA_ID
+            | <e::SnapshotEnd<'_> as Decode<'_>>::SCHEMA_ID => {
+                Ok(Self::InLine { epoch, sequence: reader.read_long().map_err(decode)? })
+            }
+            other => Err(foreign(format!("schema id {other}"))),
+        }
+    }
+
+    /// Ownership that the record claims to be of; a claim makes its own.
+    pub fn epoch(&self) -> Option<standing::Epoch> {
+        match self {
+            Self::Claim { .. } => None,
+            Self::InLine { epoch, .. } | Self::Attempt { epoch } => Some(*epoch),
+        }
+    }
+}
+
 impl<'a> Entry<'a> {
+    /// What decides whether it stands.
+    pub fn head(&self) -> Head {
+        let epoch = |offset, nonce| standing::Epoch { offset, nonce };
+        match self {
+            Self::Claim(c) => Head::Claim { nonce: c.nonce },
+            Self::Commit(c) => Head::InLine { epoch: epoch(c.epoch_offset, c.epoch_nonce), sequence: c.sequence },
+            Self::Chunk(c) => Head::InLine { epoch: epoch(c.epoch_offset, c.epoch_nonce), sequence: c.sequence },
+            Self::End(c) => Head::InLine { epoch: epoch(c.epoch_offset, c.epoch_nonce), sequence: c.sequence },
+            Self::Attempt(a) => Head::Attempt { epoch: epoch(a.epoch_offset, a.epoch_nonce) },
+        }
+    }
+
     /// Reads a record's value by the schema id in its frame.
     pub fn parse(offset: Offset, value: Option<&'a [u8]>) -> Result<Self, CommitError> {
         use schemas::codec::Decode as _;
@@ -84,5 +140,69 @@ impl<'a> Entry<'a> {
             }
             other => return Err(foreign(format!("schema id {other}"))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::codec::{Array, Encode};
+    use schemas::events::{Attempt, Claim, Commit, SnapshotChunk, SnapshotEnd};
+
+    use super::*;
+
+    fn heads_agree(record: &impl Encode) -> Head {
+        let mut value = Vec::new();
+        schemas::frame::encode(record, &mut value);
+        let head = Head::parse(7, Some(&value)).unwrap();
+        assert_eq!(head, Entry::parse(7, Some(&value)).unwrap().head());
+        // The frame's five bytes alone are no record.
+        assert!(Head::parse(7, Some(&value[..5])).is_err());
+        head
+    }
+
+    /// The head is read by position: a field put before it would be taken for it.
+    #[test]
+    fn heads_are_the_first_fields_of_every_record() {
+        let (epoch_offset, epoch_nonce, sequence, published) = (41, -1_000_000_007, 300, 2);
+        let epoch = standing::Epoch { offset: epoch_offset, nonce: epoch_nonce };
+        let claim = Claim { nonce: 5, instance: "i", service: "s", partition: 0 };
+        assert_eq!(heads_agree(&claim), Head::Claim { nonce: 5 });
+        let commit = Commit {
+            epoch_offset,
+            epoch_nonce,
+            sequence,
+            now: 9,
+            tick: true,
+            inputs: Array::from_slice(&[]),
+            outcomes: Array::from_slice(&[]),
+            delta: Array::from_slice(&[]),
+            outputs: Array::from_slice(&[]),
+            published,
+        };
+        assert_eq!(heads_agree(&commit), Head::InLine { epoch, sequence });
+        let chunk = SnapshotChunk {
+            epoch_offset,
+            epoch_nonce,
+            sequence,
+            lineage: 3,
+            index: 0,
+            published,
+            delta: Array::from_slice(&[]),
+        };
+        assert_eq!(heads_agree(&chunk), Head::InLine { epoch, sequence });
+        let end = SnapshotEnd {
+            epoch_offset,
+            epoch_nonce,
+            sequence,
+            lineage: 3,
+            first_chunk_offset: 1,
+            positions: Array::from_slice(&[]),
+            counters: Array::from_slice(&[]),
+            published,
+        };
+        assert_eq!(heads_agree(&end), Head::InLine { epoch, sequence });
+        let attempt = Attempt { epoch_offset, epoch_nonce, topic: "t", partition: 0, offset: 1, n: 1 };
+        assert_eq!(heads_agree(&attempt), Head::Attempt { epoch });
+        assert!(Head::parse(0, None).is_err());
     }
 }

@@ -66,10 +66,20 @@ pub type Counters = BTreeMap<Destination, i64>;
 pub struct Staging {
     service: u32,
     partition: u16,
-    builders: BTreeMap<Destination, BatchBuilder>,
+    slots: Vec<Slot>,
+    /// In the order in which a commit names its outputs.
+    by_destination: BTreeMap<Destination, usize>,
     pub ranges: Vec<Range>,
     pub exceptions: Vec<Exception>,
     rows: Vec<u8>,
+}
+
+/// Outputs staged for one destination.
+struct Slot {
+    to: Destination,
+    builder: BatchBuilder,
+    /// Of the first output in the builder (rule P6).
+    first_n: i64,
 }
 
 /// Rows of one table inside the arena: key start, key end, value end (or none).
@@ -80,7 +90,8 @@ impl Staging {
         Self {
             service: provenance::service_id(service),
             partition: partition as u16,
-            builders: BTreeMap::new(),
+            slots: Vec::new(),
+            by_destination: BTreeMap::new(),
             ranges: Vec::new(),
             exceptions: Vec::new(),
             rows: Vec::new(),
@@ -100,11 +111,38 @@ impl Staging {
         trace: Option<&TraceParent>,
         extra: &[(&[u8], &[u8])],
     ) -> Result<(), CommitError> {
-        if !self.builders.contains_key(to) {
-            self.builders.insert(to.clone(), BatchBuilder::new(Compression::None));
+        let slot = self.slot(to);
+        self.put(slot, counters, lineage, timestamp_ms, key, value, trace, extra)
+    }
+
+    /// Where outputs to `to` are staged; stays the same for the life of the staging.
+    pub fn slot(&mut self, to: &Destination) -> usize {
+        if let Some(slot) = self.by_destination.get(to) {
+            return *slot;
         }
-        let builder = self.builders.get_mut(to).expect("just made");
-        let n = counters.get(to).copied().unwrap_or(0) + builder.len() as i64;
+        self.slots.push(Slot { to: to.clone(), builder: BatchBuilder::new(Compression::None), first_n: 0 });
+        self.by_destination.insert(to.clone(), self.slots.len() - 1);
+        self.slots.len() - 1
+    }
+
+    /// As `output`, for who knows the slot.
+    #[allow(clippy::too_many_arguments)] // the parts of a record
+    pub fn put(
+        &mut self,
+        slot: usize,
+        counters: &Counters,
+        lineage: i64,
+        timestamp_ms: i64,
+        key: &[u8],
+        value: Option<&[u8]>,
+        trace: Option<&TraceParent>,
+        extra: &[(&[u8], &[u8])],
+    ) -> Result<(), CommitError> {
+        let Slot { to, builder, first_n } = &mut self.slots[slot];
+        if builder.is_empty() {
+            *first_n = counters.get(to).copied().unwrap_or(0);
+        }
+        let n = *first_n + builder.len() as i64;
         let from = Provenance { service: self.service, partition: self.partition, lineage, n }.encode();
         let pushed = if trace.is_none() && extra.is_empty() {
             builder.push(timestamp_ms, Some(key), value, &[(provenance::HEADER, &from)])
@@ -118,7 +156,7 @@ impl Staging {
     }
 
     pub fn has_outputs(&self) -> bool {
-        self.builders.values().any(|builder| !builder.is_empty())
+        self.slots.iter().any(|slot| !slot.builder.is_empty())
     }
 
     /// Inputs taken from `from` to `to`; joins the range before where it can.
@@ -216,7 +254,8 @@ impl Staging {
 
     fn publications(&mut self, counters: &mut Counters) -> Vec<Publication> {
         let mut publications = Vec::new();
-        for (to, builder) in &mut self.builders {
+        for (to, slot) in &self.by_destination {
+            let builder = &mut self.slots[*slot].builder;
             if builder.is_empty() {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Which records of a commit topic stand: one function for recovery, read-back, standby and operators (rule P2).
 
-use super::Entry;
+use super::{Entry, Head};
 use crate::log::Offset;
 
 /// The current ownership of a shard: where its claim lies and the nonce it drew. Never a counter: two readers of a
@@ -52,16 +52,19 @@ impl Standing {
 
     /// Takes the record at `offset` and says whether it stands.
     pub fn admit(&mut self, offset: Offset, entry: &Entry<'_>) -> Verdict {
-        match entry {
-            Entry::Claim(claim) => {
-                self.epoch = Some(Epoch { offset, nonce: claim.nonce });
-                self.lineage.get_or_insert(claim.nonce);
+        self.admit_head(offset, &entry.head())
+    }
+
+    /// As `admit`: nothing but the head decides.
+    pub fn admit_head(&mut self, offset: Offset, head: &Head) -> Verdict {
+        match *head {
+            Head::Claim { nonce } => {
+                self.epoch = Some(Epoch { offset, nonce });
+                self.lineage.get_or_insert(nonce);
                 Verdict::Stands
             }
-            Entry::Commit(c) => self.in_line(Epoch { offset: c.epoch_offset, nonce: c.epoch_nonce }, c.sequence),
-            Entry::Chunk(c) => self.in_line(Epoch { offset: c.epoch_offset, nonce: c.epoch_nonce }, c.sequence),
-            Entry::End(c) => self.in_line(Epoch { offset: c.epoch_offset, nonce: c.epoch_nonce }, c.sequence),
-            Entry::Attempt(a) => self.current(Epoch { offset: a.epoch_offset, nonce: a.epoch_nonce }),
+            Head::InLine { epoch, sequence } => self.in_line(epoch, sequence),
+            Head::Attempt { epoch } => self.current(epoch),
         }
     }
 

@@ -45,70 +45,99 @@ enum Ending {
     Exception(OutcomeKind, &'static str),
 }
 
+/// An event whose first attempt did not end it.
+pub(super) struct Unfinished {
+    from: Option<Provenance>,
+    /// `None`: not tried yet.
+    verdict: Option<Verdict>,
+}
+
 impl Shard {
-    /// One event, until it has ended, or waits as a row.
-    pub(super) async fn event(
+    /// Judges an event and tries it once. Almost every event ends here, without a future of its own; what has not ended is
+    /// given back for `conclude`.
+    #[inline]
+    pub(super) fn begin(
         &mut self,
         topic: &'static Topic,
         partition: u32,
         record: &Record<'_>,
-    ) -> Result<(), ShardError> {
+    ) -> Result<Option<Unfinished>, ShardError> {
         let from = provenance(record);
         if let Some(from) = &from
             && self.is_repeated(topic, partition, record.offset, from)?
         {
             self.end(topic, partition, record.offset, Ending::Exception(OutcomeKind::Duplicate, "REPEATED"));
-            return Ok(());
+            return Ok(None);
         }
         if self.ctx.faults.is(FaultKind::Slow) {
-            self.ctx.faults.fire();
-            self.ctx.env.clock.sleep(SLOW_EVENT).await;
-            self.ctx.progress.beat(self.ctx.env.clock.mono_us());
+            return Ok(Some(Unfinished { from, verdict: None }));
         }
-        let key = record.key.unwrap_or_default();
-        if topic.kind == TopicKind::Compacted && record.value.is_none() {
-            // A boundary is for views; a fold has heard of every deletion by an event.
+        if is_boundary(topic, record) {
             self.end(topic, partition, record.offset, Ending::Done);
-            return Ok(());
+            return Ok(None);
         }
-        if self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, key) {
-            self.park(topic, partition, record, 0, None);
-        } else {
-            self.until_ended(topic, partition, record).await?;
+        if !self.queues_behind(topic, partition, record) {
+            match self.judge(topic, partition, record, 1)? {
+                Verdict::Ended(outcome) => self.end(topic, partition, record.offset, outcome),
+                again @ Verdict::Again { .. } => return Ok(Some(Unfinished { from, verdict: Some(again) })),
+            }
         }
         if let Some(from) = &from {
             self.marks.take(topic.name, partition, from);
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Tries until the event has ended; waits in place where nothing may overtake it, as a row where something may.
-    async fn until_ended(
+    /// Tries on until the event has ended; waits in place where nothing may overtake it, as a row where something may.
+    pub(super) async fn conclude(
         &mut self,
         topic: &'static Topic,
         partition: u32,
         record: &Record<'_>,
+        unfinished: Unfinished,
     ) -> Result<(), ShardError> {
+        let mut verdict = unfinished.verdict;
+        if verdict.is_none() {
+            self.ctx.faults.fire();
+            self.ctx.env.clock.sleep(SLOW_EVENT).await;
+            self.ctx.progress.beat(self.ctx.env.clock.mono_us());
+            if is_boundary(topic, record) {
+                verdict = Some(Verdict::Ended(Ending::Done));
+            } else if !self.queues_behind(topic, partition, record) {
+                verdict = Some(self.judge(topic, partition, record, 1)?);
+            }
+        }
         let mut attempt = 1;
-        loop {
-            match self.judge(topic, partition, record, attempt)? {
-                Verdict::Ended(outcome) => {
-                    self.end(topic, partition, record.offset, outcome);
-                    return Ok(());
-                }
+        while let Some(reached) = verdict.take() {
+            match reached {
+                Verdict::Ended(outcome) => self.end(topic, partition, record.offset, outcome),
                 Verdict::Again { after, used: true }
                     if self.ctx.def.spec.order != Order::Strict && !self.parking.is_full() =>
                 {
                     let due_ms = self.now_ms + after.as_millis() as i64;
                     self.park(topic, partition, record, attempt, Some(due_ms));
-                    return Ok(());
                 }
                 Verdict::Again { after, used } => {
                     attempt += u32::from(used);
                     self.ctx.wait(after).await?;
+                    verdict = Some(self.judge(topic, partition, record, attempt)?);
                 }
             }
         }
+        if let Some(from) = &unfinished.from {
+            self.marks.take(topic.name, partition, from);
+        }
+        Ok(())
+    }
+
+    /// An event of a key that has one waiting waits behind it; `true` if so.
+    fn queues_behind(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> bool {
+        let behind =
+            self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, record.key.unwrap_or_default());
+        if behind {
+            self.park(topic, partition, record, 0, None);
+        }
+        behind
     }
 
     /// Another attempt at what is due among the waiting events.
@@ -223,7 +252,7 @@ impl Shard {
     fn attempt(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
         let undo = &mut self.undo;
         undo.clear();
-        self.fold.tables(&mut |table| undo.push(table.mark()));
+        self.fold.marks(undo);
         let outputs = self.outputs.mark();
         let event = Event {
             topic,
@@ -234,10 +263,7 @@ impl Shard {
         };
         let position = (topic.name, partition, record.offset);
         let faults = &self.ctx.faults;
-        let injected = match faults.active() {
-            None if !faults.has_poison() => None,
-            active => injected(faults, active, position),
-        };
+        let injected = if faults.is_quiet() { None } else { injected(faults, faults.active(), position) };
         let result = match injected {
             Some(Injected::Fail(failure)) => Ok(Err(failure)),
             other => {
@@ -322,6 +348,11 @@ impl Shard {
     fn except(&mut self, topic: &'static Topic, partition: u32, offset: i64, kind: OutcomeKind, code: &'static str) {
         self.staging.exceptions.push(Exception { topic: topic.name, partition, offset, kind, code });
     }
+}
+
+/// The end of a restatement is for views; a fold has heard of every deletion by an event.
+fn is_boundary(topic: &Topic, record: &Record<'_>) -> bool {
+    topic.kind == TopicKind::Compacted && record.value.is_none()
 }
 
 /// Where a record of ours came from.

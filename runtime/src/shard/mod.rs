@@ -25,7 +25,7 @@ pub use actor::{ShardActor, ShardMessage};
 
 use crate::commit::CommitError;
 use crate::commit::marks::Marks;
-use crate::commit::staging::{Counters, Destination, Staging};
+use crate::commit::staging::{Counters, Staging};
 use crate::commit::standing::{Epoch, Standing};
 use crate::credit::CreditLimit;
 use crate::env::Env;
@@ -280,7 +280,8 @@ pub struct Shard {
     /// When what is staged became readable, and how many events that were.
     unfiled: Vec<(Option<u64>, u64)>,
     counters: Counters,
-    destinations: BTreeMap<(&'static str, u32), Destination>,
+    /// Slot of the staging by output topic and partition, once it is known.
+    slots: Vec<Option<usize>>,
     staging: Staging,
     outputs: OutputBuffer,
     undo: Vec<usize>,
@@ -315,16 +316,5 @@ impl Shard {
         let mut tables = Vec::new();
         self.tables(&mut |table| tables.push((table.name(), table.rows(), table.bytes())));
         tables
-    }
-
-    /// Where an output of `topic` under `key` goes.
-    fn destination(&mut self, topic: &'static str, partition: u32) -> Destination {
-        let names = &self.ctx.outputs;
-        self.destinations
-            .entry((topic, partition))
-            .or_insert_with(|| {
-                (names.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| name.clone()), partition)
-            })
-            .clone()
     }
 }

@@ -8,6 +8,7 @@ use crate::envelope::Envelope;
 use crate::log::{Batches, CorruptBatch};
 use crate::service::Effects;
 use crate::stats::Phase;
+use crate::topology::Topic;
 
 /// Envelopes that one commit settles at most.
 const ENVELOPES_A_COMMIT: usize = 256;
@@ -54,7 +55,9 @@ impl Shard {
                 if record.offset < from {
                     continue;
                 }
-                self.event(input.topic, input.at.partition, &record).await?;
+                if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
+                    self.conclude(input.topic, input.at.partition, &record, unfinished).await?;
+                }
                 if self.is_full() {
                     self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset + 1);
                     taken_to = record.offset + 1;
@@ -144,10 +147,9 @@ impl Shard {
     pub(super) fn stage_outputs(&mut self) -> Result<(), ShardError> {
         let outputs = std::mem::take(&mut self.outputs);
         for (output, key, value) in outputs.iter() {
-            let partition = crate::log::partitioner::partition(key, self.ctx.partitions);
-            let to = self.destination(output.topic.name, partition);
-            self.staging.output(
-                &to,
+            let slot = self.slot(output.topic, crate::log::partitioner::partition(key, self.ctx.partitions));
+            self.staging.put(
+                slot,
                 &self.counters,
                 self.lineage,
                 output.timestamp_ms,
@@ -177,6 +179,22 @@ impl Shard {
         for (readable_at_us, events) in std::mem::take(&mut self.unfiled) {
             self.file_latency(readable_at_us, events);
         }
+    }
+
+    /// Where outputs to a partition of `topic` are staged.
+    fn slot(&mut self, topic: &'static Topic, partition: u32) -> usize {
+        let ctx = &self.ctx;
+        let output = ctx.def.spec.outputs.iter().position(|declared| *declared == topic);
+        let output = output.expect("effects emit to declared outputs only");
+        let index = output * ctx.partitions as usize + partition as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(ctx.def.spec.outputs.len() * ctx.partitions as usize, None);
+        }
+        *self.slots[index].get_or_insert_with(|| {
+            let name =
+                ctx.outputs.get_key_value(topic.name).map_or_else(|| topic.name.into(), |(name, _)| name.clone());
+            self.staging.slot(&(name, partition))
+        })
     }
 
     fn file_latency(&self, readable_at_us: Option<u64>, events: u64) {

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use super::{Observation, Shard, ShardError};
 use crate::commit::staging::{Header, Publication};
 use crate::commit::standing::{Epoch, Verdict};
-use crate::commit::{CommitError, Entry};
+use crate::commit::{CommitError, Head};
 use crate::log::batch::Compression;
 use crate::log::{AppendError, AppendOptions, BatchBuilder, Batches, Fence, Offset, TopicPartition};
 
@@ -137,10 +137,10 @@ impl Shard {
                     if record.offset < fetched.from {
                         continue;
                     }
-                    let entry = Entry::parse(record.offset, record.value)?;
-                    let verdict = self.standing.admit(record.offset, &entry);
+                    let head = Head::parse(record.offset, record.value)?;
+                    let verdict = self.standing.admit_head(record.offset, &head);
                     if record.offset == offset {
-                        stands = verdict == Verdict::Stands && self.ctx.guards.own_epoch(self.epoch, epoch_of(&entry));
+                        stands = verdict == Verdict::Stands && self.ctx.guards.own_epoch(self.epoch, epoch_of(&head));
                     }
                 }
             }
@@ -220,13 +220,7 @@ impl Shard {
     }
 }
 
-fn epoch_of(entry: &Entry<'_>) -> Epoch {
-    let (offset, nonce) = match entry {
-        Entry::Commit(c) => (c.epoch_offset, c.epoch_nonce),
-        Entry::Chunk(c) => (c.epoch_offset, c.epoch_nonce),
-        Entry::End(c) => (c.epoch_offset, c.epoch_nonce),
-        Entry::Attempt(a) => (a.epoch_offset, a.epoch_nonce),
-        Entry::Claim(_) => return Epoch { offset: -1, nonce: 0 },
-    };
-    Epoch { offset, nonce }
+/// The epoch of a record; a claim is of none.
+fn epoch_of(head: &Head) -> Epoch {
+    head.epoch().unwrap_or(Epoch { offset: -1, nonce: 0 })
 }

@@ -281,7 +281,7 @@ impl Rebuild {
             unfiled: Vec::new(),
             positions,
             counters: self.counters.into_iter().map(|(to, n)| (to, ctx.guards.restored_counter(n))).collect(),
-            destinations: BTreeMap::new(),
+            slots: Vec::new(),
             staging,
             outputs: OutputBuffer::default(),
             undo: Vec::new(),

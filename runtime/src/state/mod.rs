@@ -10,10 +10,13 @@ pub use table::{AnyTable, Table};
 pub trait Tables: Default + Send + 'static {
     /// Visits each table, always in the same order.
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable));
+    /// Appends the point to roll back to of each table, in the same order.
+    fn marks(&self, marks: &mut Vec<usize>);
 }
 
 impl Tables for () {
     fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyTable)) {}
+    fn marks(&self, _: &mut Vec<usize>) {}
 }
 
 /// Declares the state of a service:
@@ -32,6 +35,9 @@ macro_rules! tables {
         impl $crate::state::Tables for $name {
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn $crate::state::AnyTable)) {
                 $(visit(&mut self.$table);)*
+            }
+            fn marks(&self, marks: &mut Vec<usize>) {
+                $(marks.push($crate::state::AnyTable::mark(&self.$table));)*
             }
         }
     };
