@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{demo, up, verify, version};
+use crate::commands::{demo, schemas, up, verify, version};
 use crate::exit::CommandError;
 
 /// How results are written; progress and hints go to stderr either way.
@@ -36,6 +36,7 @@ pub enum Command {
     Demo(demo::DemoArgs),
     Up(up::UpArgs),
     Verify(verify::VerifyArgs),
+    Schemas(schemas::SchemasArgs),
     /// Print the version of this build
     #[command(after_help = "Example:\n  bulkhead version --output json")]
     Version,
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, cli.output),
         Command::Up(args) => up::run(args, cli.output),
         Command::Verify(args) => verify::run(args, cli.output),
+        Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Version => version::run(cli.output),
     };
     result.unwrap_or_else(|error| {

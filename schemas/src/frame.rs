@@ -8,14 +8,18 @@ use crate::{
 
 /// First byte of a frame with a numeric id.
 pub const MAGIC_ID: u8 = 0;
-/// Bytes before the datum.
+/// First byte of a frame with a GUID, as newer serializers write.
+pub const MAGIC_GUID: u8 = 1;
+/// Bytes before the datum in a frame with a numeric id.
 pub const HEADER_BYTES: usize = 5;
+/// Bytes before the datum in a frame with a GUID.
+pub const GUID_HEADER_BYTES: usize = 17;
 
 /// Why a framed message could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Shorter than the header.
-    #[error("message of {bytes} bytes is shorter than the 5 bytes of magic and schema id")]
+    #[error("message of {bytes} bytes is shorter than its magic byte and schema id")]
     Truncated {
         /// Bytes there are.
         bytes: usize,
@@ -73,6 +77,20 @@ pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
     out.push(MAGIC_ID);
     out.extend_from_slice(&T::SCHEMA_ID.to_be_bytes());
     value.encode(out);
+}
+
+/// Bytes before the datum in a frame of either form: magic 0 and four bytes of id, or magic 1 and the 16 bytes of a GUID.
+///
+/// # Errors
+/// [`FrameError::Truncated`], [`FrameError::Magic`].
+pub fn header_bytes(message: &[u8]) -> Result<usize, FrameError> {
+    let header = match message.first() {
+        Some(&MAGIC_ID) => HEADER_BYTES,
+        Some(&MAGIC_GUID) => GUID_HEADER_BYTES,
+        Some(&found) => return Err(FrameError::Magic { found }),
+        None => return Err(FrameError::Truncated { bytes: 0 }),
+    };
+    if message.len() < header { Err(FrameError::Truncated { bytes: message.len() }) } else { Ok(header) }
 }
 
 /// Splits a frame into schema id and datum.

@@ -17,6 +17,7 @@ pub mod compat;
 pub mod events;
 pub mod frame;
 pub mod json;
+pub mod lint;
 pub mod model;
 pub mod plan;
 pub mod projection;

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod demo;
+pub mod schemas;
 pub mod up;
 pub mod verify;
 pub mod version;

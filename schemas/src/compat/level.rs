@@ -75,15 +75,18 @@ impl Level {
         }
     }
 
-    fn backward(self) -> bool {
+    /// Whether it lets the new schema read old records.
+    pub const fn backward(self) -> bool {
         matches!(self, Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive)
     }
 
-    fn forward(self) -> bool {
+    /// Whether it lets old versions read new records.
+    pub const fn forward(self) -> bool {
         matches!(self, Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive)
     }
 
-    fn transitive(self) -> bool {
+    /// Whether it compares with every version.
+    pub const fn transitive(self) -> bool {
         matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
     }
 }

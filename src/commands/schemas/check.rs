@@ -1,0 +1,218 @@
+//! `bulkhead schemas check`: would a consumer break, where, why, and what mends it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use schemas::compat::{self, CompatError, DeployOrder, Direction, Level};
+use schemas::lint::{self, Lint};
+use schemas::model::Schema;
+use schemas::proof;
+
+use super::files;
+use super::report::{Finding, Proof, Report};
+use crate::cli::Output;
+use crate::exit::CommandError;
+
+/// Seed of the records that the decode proof draws: the same verdict every time.
+const PROOF_SEED: u64 = 1;
+/// Nobody reads more, and the proof must not run for ever.
+const PROOF_RECORDS_MAX: u32 = 100_000;
+
+/// Say whether a schema change breaks a consumer: where, why, how to mend it, and whom to deploy first
+///
+/// A pair: can --reader read what --writer wrote? A level: does --candidate keep the promise of --level towards
+/// --history (oldest first)? A folder: does each schema in --dir keep it towards the file of the same name in --against?
+///
+/// The verdict is that of Java's SchemaCompatibility; where it is "compatible", records drawn for the writer are decoded
+/// with the reader by the decoder that production uses. Exit: 0 compatible, 1 breaks, 2 usage or unusable file, 3 could
+/// not check.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  bulkhead schemas check --level FULL_TRANSITIVE --candidate c.avsc --history v1.avsc,v2.avsc"
+)]
+pub struct CheckArgs {
+    /// Schema of those who read; taken for the newer of the two
+    #[arg(long, requires = "writer", conflicts_with_all = ["candidate", "dir"], required_unless_present_any = ["candidate", "dir"])]
+    reader: Option<PathBuf>,
+    /// Schema of those who wrote
+    #[arg(long, requires = "reader")]
+    writer: Option<PathBuf>,
+    /// Compatibility level, as schema registries name them
+    #[arg(long, value_parser = level, default_value = "FULL_TRANSITIVE", conflicts_with = "reader")]
+    level: Level,
+    /// The schema that is to come
+    #[arg(long, conflicts_with = "dir")]
+    candidate: Option<PathBuf>,
+    /// Versions so far, oldest first
+    #[arg(long, value_delimiter = ',', requires = "candidate")]
+    history: Vec<PathBuf>,
+    /// Folder of schema files (.avsc) that are to come
+    #[arg(long, requires = "against")]
+    dir: Option<PathBuf>,
+    /// Folder of the schema files that are in use
+    #[arg(long, requires = "dir")]
+    against: Option<PathBuf>,
+    /// The schemas are those of record keys
+    #[arg(long)]
+    key: bool,
+    /// House rules decide too: lints of level deny make the exit code 1
+    #[arg(long)]
+    policy: bool,
+    /// Records that the decode proof draws for each pair that is compatible; 0 for none
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=i64::from(PROOF_RECORDS_MAX)))]
+    records: u32,
+}
+
+fn level(word: &str) -> Result<Level, String> {
+    word.parse::<Level>().map_err(|e| e.to_string())
+}
+
+/// Checks and reports.
+///
+/// # Errors
+/// Usage: a file cannot be used. A pair that is too large to judge is no error: the exit code is 3.
+pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let report = match (&args.reader, &args.writer, &args.candidate, &args.dir, &args.against) {
+        (Some(reader), Some(writer), ..) => pair(args, &files::read(reader)?, &files::read(writer)?),
+        (_, _, Some(candidate), ..) => {
+            let history = args.history.iter().map(|p| files::read(p)).collect::<Result<Vec<_>, _>>()?;
+            levels(args, &files::read(candidate)?, &history, &args.history)
+        }
+        (.., Some(dir), Some(against)) => folder(args, dir, against)?,
+        _ => return Err(CommandError::usage("name --reader and --writer, or --candidate, or --dir and --against")),
+    };
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("bulkhead: could not check: {error}");
+            return Ok(ExitCode::from(3));
+        }
+    };
+    report.print(output);
+    Ok(report.exit_code(args.policy))
+}
+
+fn pair(args: &CheckArgs, reader: &Schema, writer: &Schema) -> Result<Report, CompatError> {
+    let found = compat::check(reader, writer)?;
+    let other_way = compat::check(writer, reader)?;
+    let proof = if found.is_empty() { prove(args, &[(writer, reader)])? } else { None };
+    Ok(Report {
+        sentence: "the reader can read everything that the writer writes".into(),
+        deploy_order: DeployOrder::new(found.is_empty(), other_way.is_empty()),
+        incompatibilities: found.into_iter().map(Finding::plain).collect(),
+        lints: lints(args, reader, std::slice::from_ref(writer)),
+        proof,
+    })
+}
+
+fn levels(args: &CheckArgs, candidate: &Schema, history: &[Schema], names: &[PathBuf]) -> Result<Report, CompatError> {
+    let mut incompatibilities = Vec::new();
+    for comparison in compat::check_level(args.level, candidate, history)? {
+        let version = names.get(comparison.version).map_or_else(String::new, |p| p.display().to_string());
+        let whose = match comparison.direction {
+            Direction::Backward => format!("the candidate reads {version}"),
+            Direction::Forward => format!("{version} reads the candidate"),
+        };
+        incompatibilities.extend(
+            comparison
+                .incompatibilities
+                .into_iter()
+                .map(|i| Finding { between: Some(whose.clone()), ..Finding::plain(i) }),
+        );
+    }
+    let deploy_order = match history.last() {
+        None => DeployOrder::Any,
+        Some(last) => {
+            DeployOrder::new(compat::check(candidate, last)?.is_empty(), compat::check(last, candidate)?.is_empty())
+        }
+    };
+    let proof =
+        if incompatibilities.is_empty() { prove(args, &promised(args.level, candidate, history))? } else { None };
+    Ok(Report {
+        sentence: format!("{}: {}", args.level, args.level.sentence()),
+        incompatibilities,
+        deploy_order,
+        lints: lints(args, candidate, history),
+        proof,
+    })
+}
+
+/// The pairs (writer, reader) that a level promises.
+fn promised<'s>(level: Level, candidate: &'s Schema, history: &'s [Schema]) -> Vec<(&'s Schema, &'s Schema)> {
+    let versions = if level.transitive() { history.len() } else { 1 };
+    let mut pairs = Vec::new();
+    for old in history.iter().rev().take(versions) {
+        pairs.extend(level.backward().then_some((old, candidate)));
+        pairs.extend(level.forward().then_some((candidate, old)));
+    }
+    pairs
+}
+
+/// Each file of a folder with its namesake; a file that is gone took a whole schema with it.
+fn folder(args: &CheckArgs, dir: &Path, against: &Path) -> Result<Result<Report, CompatError>, CommandError> {
+    let mut whole = Report {
+        sentence: format!("{}: {}", args.level, args.level.sentence()),
+        incompatibilities: vec![],
+        lints: vec![],
+        deploy_order: DeployOrder::Any,
+        proof: None,
+    };
+    for name in names(dir)? {
+        let old = against.join(&name);
+        let (history, names) = if old.exists() { (vec![files::read(&old)?], vec![old]) } else { (vec![], vec![]) };
+        match levels(args, &files::read(&dir.join(&name))?, &history, &names) {
+            Ok(one) => whole.add(&name, one),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    for name in names(against)?.into_iter().filter(|name| !dir.join(name).exists()) {
+        let message = "the whole schema is gone: its records become unreadable for who looks it up here";
+        whole.lints.push(Lint {
+            rule: "schema_removed",
+            level: lint::LintLevel::Deny,
+            path: format!("{name}: $"),
+            message: message.into(),
+        });
+    }
+    Ok(Ok(whole))
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, CommandError> {
+    let named = |error: std::io::Error| CommandError::usage(format!("{}: {error}", dir.display()));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(named)? {
+        let name = entry.map_err(named)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".avsc") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<Lint> {
+    let mut found = lint::schema(new);
+    for old in history {
+        for lint in lint::change(old, new, args.key) {
+            if !found.contains(&lint) {
+                found.push(lint);
+            }
+        }
+    }
+    found
+}
+
+fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Option<Proof>, CompatError> {
+    if args.records == 0 {
+        return Ok(None);
+    }
+    let mut decoded = 0;
+    for (writer, reader) in pairs {
+        if let Some(failed) = proof::prove(writer, reader, args.records, PROOF_SEED)? {
+            return Ok(Some(Proof { records: decoded, failed: Some(failed) }));
+        }
+        decoded += args.records;
+    }
+    Ok(Some(Proof { records: decoded, failed: None }))
+}

@@ -1,0 +1,139 @@
+//! The verdict of a check, for people and for programs.
+
+use std::process::ExitCode;
+
+use schemas::compat::{DeployOrder, Incompatibility};
+use schemas::lint::{Lint, LintLevel};
+use schemas::proof::Counterexample;
+use serde_json::{Value as Json, json};
+
+use crate::cli::Output;
+
+pub struct Report {
+    /// What was promised, in words.
+    pub sentence: String,
+    pub incompatibilities: Vec<Finding>,
+    pub lints: Vec<Lint>,
+    pub deploy_order: DeployOrder,
+    pub proof: Option<Proof>,
+}
+
+/// An incompatibility and between whom it is.
+pub struct Finding {
+    pub what: Incompatibility,
+    pub between: Option<String>,
+}
+
+impl Finding {
+    pub fn plain(what: Incompatibility) -> Self {
+        Self { what, between: None }
+    }
+}
+
+/// What the production decoder said to records drawn for the writers.
+pub struct Proof {
+    pub records: u32,
+    pub failed: Option<Counterexample>,
+}
+
+impl Report {
+    pub fn compatible(&self) -> bool {
+        self.incompatibilities.is_empty()
+    }
+
+    /// Takes in the report of one file.
+    pub fn add(&mut self, name: &str, one: Self) {
+        let at = |path: &str| format!("{name}: {path}");
+        self.incompatibilities.extend(one.incompatibilities.into_iter().map(|mut f| {
+            f.what.path = at(&f.what.path);
+            f
+        }));
+        self.lints.extend(one.lints.into_iter().map(|l| Lint { path: at(&l.path), ..l }));
+        self.deploy_order = match (self.deploy_order, one.deploy_order) {
+            (DeployOrder::Any, other) | (other, DeployOrder::Any) => other,
+            (a, b) if a == b => a,
+            _ => DeployOrder::None,
+        };
+        if let Some(proof) = one.proof {
+            let sum = self.proof.get_or_insert(Proof { records: 0, failed: None });
+            sum.records += proof.records;
+            sum.failed = sum.failed.take().or(proof.failed);
+        }
+    }
+
+    /// 0: it holds. A decoder that cannot read what is compatible breaks consumers as surely as a verdict.
+    pub fn exit_code(&self, policy: bool) -> ExitCode {
+        let denied = policy && self.lints.iter().any(|l| l.level == LintLevel::Deny);
+        let refuted = self.proof.as_ref().is_some_and(|p| p.failed.is_some());
+        ExitCode::from(u8::from(!self.compatible() || denied || refuted))
+    }
+
+    pub fn print(&self, output: Output) {
+        match output {
+            Output::Json => println!("{}", self.json()),
+            Output::Text => print!("{}", self.text()),
+        }
+    }
+
+    fn json(&self) -> Json {
+        let finding = |f: &Finding| {
+            let mut json = json!({
+                "path": f.what.path, "kind": f.what.kind.as_str(), "why": f.what.why, "fix": f.what.fix,
+                "pointer": f.what.pointer,
+            });
+            if let Some(between) = &f.between {
+                json["between"] = json!(between);
+            }
+            json
+        };
+        let lint = |l: &Lint| json!({"rule": l.rule, "level": l.level.as_str(), "path": l.path, "message": l.message});
+        json!({
+            "compatible": self.compatible(),
+            "incompatibilities": self.incompatibilities.iter().map(finding).collect::<Vec<_>>(),
+            "lints": self.lints.iter().map(lint).collect::<Vec<_>>(),
+            "deploy_order": self.deploy_order.as_str(),
+            "promise": self.sentence,
+            "decode_proof": self.proof.as_ref().map(|p| json!({
+                "records": p.records,
+                "ok": p.failed.is_none(),
+                "datum": p.failed.as_ref().map(|f| hex(&f.datum)),
+                "error": p.failed.as_ref().map(|f| f.error.to_string()),
+            })),
+        })
+    }
+
+    fn text(&self) -> String {
+        let verdict = if self.compatible() { "compatible" } else { "BREAKS the promise" };
+        let mut text = format!("{verdict}: {}\n", self.sentence);
+        for f in &self.incompatibilities {
+            let between = f.between.as_ref().map_or_else(String::new, |b| format!(" ({b})"));
+            text.push_str(&format!(
+                "  at {}  {}{between}\n    why: {}\n",
+                f.what.path,
+                f.what.kind.as_str(),
+                f.what.why
+            ));
+            f.what.fix.iter().for_each(|fix| text.push_str(&format!("    fix: {fix}\n")));
+        }
+        text.push_str(&format!("deploy: {}\n", self.deploy_order.as_str()));
+        match &self.proof {
+            Some(Proof { records, failed: None }) => {
+                text.push_str(&format!("proof: {records} records drawn for the writers were decoded by the readers\n"));
+            }
+            Some(Proof { failed: Some(failed), .. }) => {
+                let (datum, error) = (hex(&failed.datum), failed.error);
+                text.push_str(&format!(
+                    "proof: FAILED, a record that is allowed cannot be decoded: {datum}: {error}\n"
+                ));
+            }
+            None => {}
+        }
+        self.lints.iter().for_each(|l| text.push_str(&format!("lint: {l}\n")));
+        text
+    }
+}
+
+/// Bytes as pairs of digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,101 @@
+//! `bulkhead schemas` as people and scripts call it: exit codes, JSON shapes, messages that name the place.
+
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Command};
+use tests::program;
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", self.stdout, self.stderr))
+    }
+}
+
+/// Runs `bulkhead schemas ...` in a folder.
+fn schemas(folder: &Path, line: &str) -> Answer {
+    let program = program::built("bulkhead", "bulkhead");
+    let out = Command::new(program).current_dir(folder).arg("schemas").args(line.split_whitespace()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Answer { code: out.status.code().unwrap(), stdout: text(out.stdout), stderr: text(out.stderr) }
+}
+
+fn event(fields: &str) -> String {
+    format!(r#"{{"type":"record","name":"E","namespace":"n","fields":[{fields}]}}"#)
+}
+
+#[test]
+fn check_and_decode_answer_as_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let put = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let id = r#"{"name":"id","type":"string","doc":"id"}"#;
+    put("v1.avsc", &event(id));
+    put("v2.avsc", &event(&format!(r#"{id},{{"name":"price_micros","type":"long","default":0,"doc":"micros"}}"#)));
+    put("bad.avsc", &event(&format!(r#"{id},{{"name":"price_micros","type":"long","doc":"micros"}}"#)));
+    put("text.json", r#""string""#);
+    put("money", r#"["null",{"type":"bytes","logicalType":"decimal","precision":10,"scale":2}]"#);
+    put("broken", "{");
+
+    let breaks = schemas(folder, "check --reader bad.avsc --writer v1.avsc --output json");
+    assert_eq!(breaks.code, 1, "{}", breaks.stderr);
+    let report = breaks.json();
+    assert_eq!((&report["compatible"], &report["deploy_order"]), (&json!(false), &json!("producers first")));
+    let first = &report["incompatibilities"][0];
+    assert_eq!(first["kind"], "READER_FIELD_MISSING_DEFAULT_VALUE");
+    assert_eq!(first["path"], "$.price_micros");
+    assert!(first["why"].is_string() && !first["fix"].as_array().unwrap().is_empty());
+
+    let holds = schemas(folder, "check --reader v2.avsc --writer v1.avsc --output json");
+    let report = holds.json();
+    assert_eq!((holds.code, &report["compatible"], &report["deploy_order"]), (0, &json!(true), &json!("any")));
+    assert_eq!(report["decode_proof"]["ok"], true);
+    assert_eq!(schemas(folder, "check --reader v2.avsc --writer v1.avsc").code, 0);
+
+    let level = "check --level FULL_TRANSITIVE --candidate bad.avsc --history v1.avsc,v2.avsc --output json";
+    let transitive = schemas(folder, level);
+    assert_eq!((transitive.code, transitive.json()["incompatibilities"].as_array().unwrap().len()), (1, 1));
+    assert_eq!(schemas(folder, &level.replace("FULL_TRANSITIVE", "FULL")).code, 0);
+    // A removed field is compatible for Java and against the house's rule.
+    let removed = "check --level FULL_TRANSITIVE --candidate v1.avsc --history v2.avsc --output json";
+    let report = schemas(folder, removed);
+    assert_eq!((report.code, &report.json()["lints"][0]["rule"]), (0, &json!("field_removed")));
+    assert_eq!(schemas(folder, &format!("{removed} --policy")).code, 1);
+
+    let decode = |line: &str| schemas(folder, &format!("decode {line} --output json"));
+    assert_eq!(decode("--writer text.json --reader text.json --hex 06666f6f").json(), json!({"value": "foo"}));
+    assert_eq!(decode("--writer money --hex 02040102").json(), json!({"value": {"bytes": "2.58"}}));
+    assert_eq!(decode("--writer text.json --framed --hex 000000000706666f6f").json(), json!({"value": "foo"}));
+    let cut = decode("--writer text.json --hex 0666");
+    assert_eq!(
+        (cut.code, &cut.json()["error"]["kind"], &cut.json()["error"]["byte"]),
+        (1, &json!("truncated"), &json!(1))
+    );
+    assert_eq!(decode("--writer text.json --hex zz").json()["error"]["kind"], "hex");
+    assert_eq!(decode("--writer text.json --framed --hex 09").json()["error"]["kind"], "frame_magic");
+
+    for wrong in [
+        "check --reader broken --writer v1.avsc",
+        "check --reader absent --writer v1.avsc",
+        "check",
+        "decode --writer broken --hex 00",
+    ] {
+        let answer = schemas(folder, wrong);
+        assert_eq!(answer.code, 2, "{wrong}");
+        assert!(!answer.stderr.is_empty(), "{wrong}");
+    }
+    assert!(schemas(folder, "check --reader broken --writer v1.avsc").stderr.contains("broken"));
+    assert_eq!(schemas(folder, "ls --output json").json()["schemas"][0]["id"], 1);
+}
+
+/// The schemas in the tree keep their own promise, and the house's rules.
+#[test]
+fn built_in_schemas_stand_up_to_the_policy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let answer = schemas(&root, "check --dir schemas/avsc --against schemas/avsc --policy --records 20");
+    assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
+}
