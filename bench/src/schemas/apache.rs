@@ -3,7 +3,7 @@
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
 use schemas::{events::ImpressionEvent, frame};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, error::Error};
+use std::{collections::BTreeMap, error::Error};
 
 /// The event as serde wants it: owned.
 #[derive(Deserialize, Serialize)]
@@ -17,7 +17,7 @@ pub struct Owned {
     user_id: Option<String>,
     bid_price_micros: i64,
     win_price_micros: i64,
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
 }
 
 /// The same for writing, borrowed.
@@ -32,7 +32,7 @@ struct Borrowed<'a> {
     user_id: Option<&'a str>,
     bid_price_micros: i64,
     win_price_micros: i64,
-    metadata: HashMap<&'a str, &'a str>,
+    metadata: BTreeMap<&'a str, &'a str>,
 }
 
 /// Schemas that live as long as the benchmark.
