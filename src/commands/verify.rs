@@ -23,6 +23,9 @@ pub struct VerifyArgs {
     /// Data directory, as given to `demo` or `up`
     #[arg(long, value_name = "DIR", env = "BULKHEAD_DATA_DIR", default_value = "bulkhead-data")]
     pub data: PathBuf,
+    /// Directory with lists, where the platform was run with one
+    #[arg(long, value_name = "DIR", env = "BULKHEAD_LISTS")]
+    pub lists: Option<PathBuf>,
 }
 
 /// Recounts; exit 0 if nothing differs, 1 if something does, 2 if the directory cannot be used.
@@ -32,7 +35,7 @@ pub struct VerifyArgs {
 pub fn run(args: VerifyArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
         let log = verify::open(&args.data).map_err(CommandError::usage)?;
-        let found = verify::recount(log.as_ref()).map_err(refused);
+        let found = verify::recount(log.as_ref(), args.lists.as_deref()).map_err(refused);
         log.close().await;
         let found = found?;
         match output {

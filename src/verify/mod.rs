@@ -3,20 +3,30 @@
 //! Single-threaded and plain. From the commit topics it takes only the order in which inputs were merged. It shares with the
 //! platform the log's record iterator and nothing else: no fold, no codec, no state, so that an error there is found here.
 
+mod ads;
 mod analytics;
+mod attribution;
 mod avro;
+mod bidding;
 mod billing;
+mod budget;
+mod campaigns;
 mod catalogue;
 mod commits;
 mod compare;
 pub mod datum;
 pub mod differences;
 mod error;
+mod fraud;
+mod intake;
+mod lists;
 mod outputs;
 pub mod replay;
 mod topics;
+mod tracking;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use runtime::env::Env;
@@ -27,8 +37,9 @@ use runtime::log::storage::DiskStorage;
 use avro::Schemas;
 use catalogue::SERVICES;
 use differences::Differences;
+use lists::Lists;
 use outputs::Outputs;
-use replay::{Accounts, Context, NoRules, Rules, Shard};
+use replay::{Accounts, Context, Rules, Shard};
 
 pub use error::VerifyError;
 
@@ -70,11 +81,12 @@ pub fn open(data: &Path) -> Result<Arc<dyn Log>, VerifyError> {
     Ok(EmbeddedLog::open(&Env::production(), storage, SegmentLogConfig::default())?)
 }
 
-/// Counts everything in a log again.
+/// Counts everything in a log again; `lists` is the directory of lists that the platform was run with.
 ///
 /// # Errors
 /// [`VerifyError`] if something cannot be read; what can be read and is wrong is a difference.
-pub fn recount(log: &dyn Log) -> Result<Found, VerifyError> {
+pub fn recount(log: &dyn Log, lists: Option<&Path>) -> Result<Found, VerifyError> {
+    let lists = Rc::new(Lists::load(lists)?);
     let schemas = Schemas::builtin()?;
     let partitions = log.topics().iter().map(|(_, config)| config.partitions).max().unwrap_or(0);
     let mut context = Context {
@@ -85,11 +97,10 @@ pub fn recount(log: &dyn Log) -> Result<Found, VerifyError> {
         accounts: Accounts::new(),
         rows: 0,
     };
-    context.outputs.compare(&["billing-events", "campaign-metrics-1m"]);
     for service in SERVICES {
         for partition in 0..partitions {
-            let (mut rules, judges) = rules(service.0, partition);
-            Shard::new(log, service, partition, rules.as_mut(), judges)?.replay(&mut context)?;
+            let mut rules = rules(service.0, partition, &lists);
+            Shard::new(log, service, partition, rules.as_mut())?.replay(&mut context)?;
         }
     }
     let recount_diff_micros = compare::compare(&mut context, partitions)?;
@@ -101,10 +112,16 @@ pub fn recount(log: &dyn Log) -> Result<Found, VerifyError> {
     })
 }
 
-fn rules(service: &str, partition: u32) -> (Box<dyn Rules>, bool) {
+fn rules(service: &str, partition: u32, lists: &Rc<Lists>) -> Box<dyn Rules> {
     match service {
-        "billing" => (Box::new(billing::Billing::default()), true),
-        "analytics" => (Box::new(analytics::Analytics::new(partition)), true),
-        _ => (Box::new(NoRules), false),
+        "campaigns" => Box::new(campaigns::Campaigns::default()),
+        "bidding" => Box::new(bidding::Bidding::new(partition)),
+        "budget" => Box::new(budget::Budget::default()),
+        "tracking" => Box::new(tracking::Tracking::default()),
+        "ads" => Box::new(ads::Ads::default()),
+        "fraud" => Box::new(fraud::Fraud::new(lists.clone())),
+        "billing" => Box::new(billing::Billing::default()),
+        "attribution" => Box::new(attribution::Attribution::default()),
+        _ => Box::new(analytics::Analytics::new(partition)),
     }
 }

@@ -1,6 +1,6 @@
 //! What the recount says that the services must have published.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::datum::Datum;
 
@@ -27,19 +27,9 @@ pub struct Outputs {
     pub unordered_net: BTreeMap<String, i64>,
     /// Dead letters by topic: service, partition and offset of what was set aside, with its bytes.
     pub dead: BTreeMap<String, BTreeMap<String, Option<Vec<u8>>>>,
-    compared: BTreeSet<&'static str>,
 }
 
 impl Outputs {
-    /// From now on the records of `topic` are compared.
-    pub fn compare(&mut self, topics: &[&'static str]) {
-        self.compared.extend(topics);
-    }
-
-    pub fn is_compared(&self, topic: &str) -> bool {
-        self.compared.contains(topic)
-    }
-
     /// A record that must have been published.
     pub fn emit(&mut self, topic: &'static str, id: impl Into<String>, key: &str, timestamp_ms: i64, value: Datum) {
         let row = Row { key: key.to_owned(), timestamp_ms, value };

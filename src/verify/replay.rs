@@ -52,6 +52,9 @@ const RULE_CODES: [&str; 9] = [
     "UNPARKABLE",
 ];
 
+/// Stands for every other code.
+const ACCIDENT: &str = "ACCIDENT";
+
 /// One input as the rules see it.
 pub struct Event<'a> {
     pub topic: &'a str,
@@ -70,8 +73,10 @@ impl Event<'_> {
         self.value.as_ref().map_err(|_| Ending::Dead("SCHEMA_VIOLATION"))
     }
 
-    pub fn key_text(&self) -> &str {
-        std::str::from_utf8(self.key).unwrap_or_default()
+    /// # Errors
+    /// The ending of a key that is no text.
+    pub fn key_text(&self) -> Result<&str, Ending> {
+        std::str::from_utf8(self.key).map_err(|_| Ending::Dead("SCHEMA_VIOLATION"))
     }
 }
 
@@ -85,14 +90,6 @@ pub trait Rules {
     fn committed(&mut self, _now_ms: i64, _out: &mut Outputs) {}
     /// There is nothing more.
     fn finish(&mut self, _out: &mut Outputs) {}
-}
-
-/// Rules of a service that is only accounted for.
-pub struct NoRules;
-impl Rules for NoRules {
-    fn event(&mut self, _: &Event<'_>, _: &mut Outputs) -> Ending {
-        Ending::Done
-    }
 }
 
 /// What the recount is made with and into.
@@ -124,12 +121,9 @@ pub struct Shard<'r> {
     inputs: BTreeMap<&'static str, Input>,
     waiting: BTreeMap<(String, Offset), Entry>,
     rules: &'r mut dyn Rules,
-    judges: bool,
 }
 
 impl<'r> Shard<'r> {
-    /// `judges`: the rules are known, so that endings can be compared.
-    ///
     /// # Errors
     /// The log refuses.
     pub fn new(
@@ -137,7 +131,6 @@ impl<'r> Shard<'r> {
         (service, topics): catalogue::Service,
         partition: u32,
         rules: &'r mut dyn Rules,
-        judges: bool,
     ) -> Result<Self, VerifyError> {
         let mut inputs = BTreeMap::new();
         for (name, schema, kind) in topics.iter().filter_map(|name| catalogue::topic(name)) {
@@ -145,7 +138,7 @@ impl<'r> Shard<'r> {
             let next = walk.start;
             inputs.insert(*name, Input { walk, schema, kind: *kind, next, marks: HashMap::new() });
         }
-        Ok(Self { service, partition, inputs, waiting: BTreeMap::new(), rules, judges })
+        Ok(Self { service, partition, inputs, waiting: BTreeMap::new(), rules })
     }
 
     /// Takes every standing commit, then accounts for what is left.
@@ -264,13 +257,8 @@ impl<'r> Shard<'r> {
         let dead = claim.filter(|claim| claim.claimed == Claimed::DeadLettered);
         let accident = dead.is_some_and(|claim| !RULE_CODES.contains(&claim.code.as_str()));
         let Some(input) = self.inputs.get(topic) else { return };
-        if accident || !self.judges {
-            let ending = match claim.map(|claim| claim.claimed) {
-                Some(Claimed::DeadLettered) => Ending::Dead("ACCIDENT"),
-                Some(Claimed::Duplicate) => Ending::Duplicate,
-                _ => Ending::Done,
-            };
-            return self.end(topic, entry, claim, ending, context);
+        if accident {
+            return self.end(topic, entry, claim, Ending::Dead(ACCIDENT), context);
         }
         if input.kind == Kind::Compacted && entry.value.is_none() {
             return self.end(topic, entry, claim, Ending::Done, context);
@@ -308,7 +296,7 @@ impl<'r> Shard<'r> {
         if derived != claimed {
             context.differences.add(place(), derived, claimed);
         } else if let (Ending::Dead(code), Some(claim)) = (ending, claim)
-            && code != "ACCIDENT"
+            && code != ACCIDENT
             && code != claim.code
         {
             context.differences.add(place(), code, &claim.code);

@@ -1,6 +1,6 @@
 //! Address ranges where no person sits, or where one is hidden.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use super::ListError;
@@ -52,10 +52,11 @@ impl NetworkClass {
 }
 
 /// Ranges of reserved addresses that stand for the classes where no list is loaded: no real visitor has one.
-/// 198.18.0.0/15 is for benchmarks (RFC 2544), 198.51.100.0/24 for documentation (RFC 5737).
-const BUILTIN: [(NetworkClass, Ipv4Addr, u8); 2] = [
-    (NetworkClass::DataCentre, Ipv4Addr::new(198, 18, 0, 0), 15),
-    (NetworkClass::Fraudulent, Ipv4Addr::new(198, 51, 100, 0), 24),
+/// Data,
+/// so that a recount reads the same ranges without this code.
+const BUILTIN: [(&str, &str); 2] = [
+    ("datacentre.v4.txt", include_str!("../../../lists/datacentre.v4.txt")),
+    ("methbot_cidr.txt", include_str!("../../../lists/methbot_cidr.txt")),
 ];
 
 /// Inclusive ranges, sorted and merged.
@@ -91,8 +92,9 @@ impl Networks {
     /// The built-in ranges.
     pub fn builtin() -> Networks {
         let mut networks = Networks::default();
-        for (class, address, prefix) in BUILTIN {
-            networks.add(class, IpAddr::V4(address), prefix);
+        for (name, text) in BUILTIN {
+            let added = networks.add_text(Path::new(name), text);
+            added.unwrap_or_else(|error| panic!("built-in ranges do not parse: {error}"));
         }
         networks.merge();
         networks
