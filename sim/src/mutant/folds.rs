@@ -147,6 +147,9 @@ impl Fold for Planted {
         self.inner.invariant()
     }
 
+    fn marks(&self, marks: &mut Vec<usize>) {
+        self.inner.marks(marks);
+    }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         let hidden = forgotten(self.mutant);
         self.inner.tables(&mut |table| {
