@@ -160,7 +160,7 @@ pub fn check(services: &[ServiceSpec]) -> Result<Vec<&'static str>, TopologyErro
 }
 
 /// Services that `service` reads from, directly.
-fn upstream<'a>(service: &ServiceSpec, writers: &BTreeMap<&str, Vec<&'static str>>) -> BTreeSet<&'static str> {
+fn upstream(service: &ServiceSpec, writers: &BTreeMap<&str, Vec<&'static str>>) -> BTreeSet<&'static str> {
     service.inputs.iter().filter_map(|topic| writers.get(topic.name)).flatten().copied().collect()
 }
 

@@ -52,6 +52,6 @@ mod tests {
         let provenance = Provenance { service: 7, partition: 3, lineage: -5, n: i64::MAX };
         assert_eq!(Provenance::decode(&provenance.encode()), Some(provenance));
         assert_eq!(Provenance::decode(&[0; 21]), None);
-        assert!(BYTES <= 24, "rule P6");
+        const { assert!(BYTES <= 24, "rule P6") };
     }
 }

@@ -122,7 +122,7 @@ impl Shard {
             return true;
         }
         // Counting rows visits all tables: now and then is enough, each event changes a few.
-        if self.tally.total() % 64 != 0 {
+        if !self.tally.total().is_multiple_of(64) {
             return false;
         }
         let mut rows = 0;
