@@ -156,7 +156,7 @@ impl<'r> Shard<'r> {
             account.events += (input.walk.end - input.walk.start) as u64;
             account.unaccounted += (input.walk.end - input.next).max(0) as u64;
         }
-        for ((topic, _), _) in &self.waiting {
+        for (topic, _) in self.waiting.keys() {
             context.accounts.entry(format!("{topic}/{}", self.service)).or_default().waiting += 1;
         }
         Ok(())
