@@ -101,7 +101,7 @@ pub fn run() -> Result<Report, Box<dyn Error>> {
     let mut contenders = vec![
         decoder(&messages, |m| project(&projection, m)),
         decoder(&messages, hand::project),
-        decoder(&messages, |m| frame::decode::<ImpressionEvent<'_>>(m)),
+        decoder(&messages, frame::decode::<ImpressionEvent<'_>>),
         decoder(&messages, hand::decode),
         decoder(&older, |m| frame::decode_with::<ImpressionEvent<'_>>(m, &plans)),
         decoder(&older, hand::decode_older),
