@@ -236,7 +236,7 @@ fn service(bulkhead: &runtime::platform::Bulkhead) -> Service {
         retried: load(&stats.retried),
         restarts: load(&stats.restarts),
         lag_max: load(&stats.lag_max),
-        lag_end: bulkhead.lag(),
+        lag_end: bulkhead.lag() + bulkhead.parked(),
         queue_bytes_max: load(&stats.queue_bytes_max),
         p50_us: stats.latency_us(0.5, &all),
         p99_us: stats.latency_us(0.99, &all),

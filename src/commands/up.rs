@@ -17,6 +17,12 @@ use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line}
 const DATA_DEFAULT: &str = "bulkhead-data";
 /// A backlog that is not worked off by then is reported and left for the next start.
 const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Looked at again after this.
+const IDLE_STEP: Duration = Duration::from_secs(5);
+/// Shards look for what is due once a tick.
+const TICK: Duration = Duration::from_millis(200);
+/// How far the clock runs at once: most delays of a retry are shorter.
+const RUN_FORWARD_MS: i64 = 60_000;
 
 /// Run the platform on a data directory until it is told to stop
 #[derive(Args, Clone, Debug)]
@@ -52,7 +58,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
             tokio::select! {
                 biased;
                 () = signals.next() => false,
-                idle = up.platform.idle(IDLE_LIMIT) => idle,
+                idle = work_off(&up) => idle,
             }
         } else {
             signals.next().await;
@@ -70,6 +76,25 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         }
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+/// Waits until nothing is left to do. What waits for its time is not waited for: once nothing else is left, the clock
+/// runs forward until it is due.
+async fn work_off(up: &Composed) -> bool {
+    let clock = &up.env.clock;
+    let until_us = clock.mono_us() + IDLE_LIMIT.as_micros() as u64;
+    while clock.mono_us() < until_us {
+        if up.platform.lag() > 0 || up.platform.parked() == 0 {
+            let left = Duration::from_micros(until_us.saturating_sub(clock.mono_us()));
+            if up.platform.parked() == 0 && up.platform.idle(left.min(IDLE_STEP)).await {
+                return true;
+            }
+        } else {
+            clock.run_forward(RUN_FORWARD_MS);
+        }
+        clock.sleep(TICK).await;
+    }
+    false
 }
 
 /// Drains with a line a stage; a second signal ends it at once. Answers how many shards did not finish.

@@ -107,14 +107,15 @@ impl FaultRun {
     }
 
     fn step(&mut self, bulkhead: &Bulkhead, log: &dyn Log, now_us: u64) {
-        let lag = bulkhead.lag();
+        // What waits for its retry is behind as well.
+        let lag = bulkhead.lag() + bulkhead.parked();
         let faults: &FaultSwitch = &bulkhead.faults;
         if self.started_us.is_none() {
             if now_us < self.spec.at.as_micros() as u64 {
                 self.calm_lag = self.calm_lag.max(lag);
                 return;
             }
-            (self.fired_before, self.inputs_before) = (faults.fired(), inputs(bulkhead, log) - lag as i64);
+            (self.fired_before, self.inputs_before) = (faults.fired(), inputs(bulkhead, log) - bulkhead.lag() as i64);
             faults.start(self.spec.kind);
             self.started_us = Some(now_us);
         }

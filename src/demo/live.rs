@@ -65,7 +65,7 @@ impl Live {
         );
         self.totals.resize(up.platform.bulkheads.len(), 0);
         for (index, bulkhead) in up.platform.bulkheads.iter().enumerate() {
-            let (lag, total) = (bulkhead.lag(), bulkhead.stats.tally().total());
+            let (lag, total) = (bulkhead.lag() + bulkhead.parked(), bulkhead.stats.tally().total());
             let per_s = (total - self.totals[index]) * 1_000_000 / since_us.max(1);
             self.totals[index] = total;
             self.bar_max = self.bar_max.max(lag);

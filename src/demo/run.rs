@@ -134,11 +134,33 @@ impl Sources {
     }
 }
 
+/// Waits until nothing has been left to do for a while; `false` if that takes too long.
+async fn is_calm(up: &Composed) -> bool {
+    let until_us = up.env.clock.mono_us() + BACKLOG_LIMIT.as_micros() as u64;
+    let mut calm = 0;
+    while calm < CALM_STEPS {
+        // In a new directory there is nothing to wait for.
+        if is_new(up) {
+            return true;
+        }
+        if up.env.clock.mono_us() > until_us {
+            return false;
+        }
+        calm = if up.platform.lag() + up.platform.parked() == 0 { calm + 1 } else { 0 };
+        up.env.clock.sleep(STEP).await;
+    }
+    true
+}
+
+/// Nobody has ever written an input.
+fn is_new(up: &Composed) -> bool {
+    let inputs = up.platform.bulkheads.iter().flat_map(|bulkhead| &bulkhead.shards).flat_map(|shard| &shard.ctx.inputs);
+    inputs.into_iter().all(|input| up.log.extent(input.at).is_ok_and(|extent| extent.high_watermark == 0))
+}
+
 /// Where an earlier run has left off.
 async fn take_up(up: &Composed, scan: &Scan<'_>) -> Result<Begin, CommandError> {
-    // Shards count their lag from the moment they have restored; until then everything looks unread.
-    let is_new = up.platform.lag() == 0;
-    if !is_new && !up.platform.idle(BACKLOG_LIMIT).await {
+    if !is_calm(up).await {
         return Err(CommandError::Failed("the backlog of an earlier run is not worked off; see `bulkhead up`".into()));
     }
     let mut begin = Begin::new();
@@ -279,7 +301,7 @@ impl Playing<'_> {
 
 fn sample_lag(up: &Composed) {
     for bulkhead in &up.platform.bulkheads {
-        bulkhead.stats.sample_lag(bulkhead.lag());
+        bulkhead.stats.sample_lag(bulkhead.lag() + bulkhead.parked());
     }
 }
 
