@@ -159,6 +159,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 impl RemoteLog {
     /// `is_local`: the log lives in the process, refuses stale epochs, and has no network before it.
+    #[allow(clippy::too_many_arguments)] // the parts of a world
     pub fn new(
         env: &Env,
         log: Arc<dyn Log>,

@@ -73,7 +73,7 @@ impl Planted {
     /// The event with what the bug makes of it.
     fn impression(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
         use Mutant as M;
-        let hit = self.events % ONE_IN == 0;
+        let hit = self.events.is_multiple_of(ONE_IN);
         let known: ImpressionEvent<'_> = event.decode()?;
         let price = known.win_price_micros;
         let other = format!("{}-again", known.event_id);
@@ -97,12 +97,12 @@ impl Fold for Planted {
     fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
         use Mutant as M;
         self.events += 1;
-        let hit = self.events % ONE_IN == 0;
+        let hit = self.events.is_multiple_of(ONE_IN);
         let is_impression = event.topic == &topics::IMPRESSIONS;
         match self.mutant {
             M::LosesCharges if hit && is_impression => return Ok(Handled::Done),
             M::NoReversal if event.topic == &topics::FRAUD_VERDICTS => return Ok(Handled::Done),
-            M::VerdictsSkipped if is_impression && self.events % 3 == 0 => return Ok(Handled::Done),
+            M::VerdictsSkipped if is_impression && self.events.is_multiple_of(3) => return Ok(Handled::Done),
             M::SalesLost if hit && event.topic == &topics::AUCTION_RESULTS => return Ok(Handled::Done),
             M::DeadLettersForgotten => return Ok(self.inner.handle(event, effects).unwrap_or(Handled::Done)),
             M::GoodSetAside if hit => return Err(Failure::semantic("planted")),

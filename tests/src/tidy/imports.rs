@@ -106,7 +106,7 @@ mod tests {
         let mut files: Vec<File> = MAY_DEPEND
             .iter()
             .map(|(name, _)| {
-                File::new(&format!("{name}/Cargo.toml").trim_start_matches('/').to_string(), "[dependencies]\n")
+                File::new(format!("{name}/Cargo.toml").trim_start_matches('/'), "[dependencies]\n")
             })
             .collect();
         assert_eq!(packages(&files), []);
