@@ -23,6 +23,7 @@ impl DiskStorage {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let root = root.into();
         std::fs::create_dir_all(&root).map_err(|error| failed(&root.display().to_string(), &error))?;
+        raise_file_limit();
         Ok(Self { root })
     }
 
@@ -37,6 +38,14 @@ impl DiskStorage {
     fn shown(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
+}
+
+/// Every partition keeps its last segment open, and the usual soft limit is 1,024 files a process.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal leaves it as it was: opening one file too many is an error of its own.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn failed(file: &str, error: &io::Error) -> StorageError {
