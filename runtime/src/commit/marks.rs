@@ -72,10 +72,7 @@ impl Marks {
     }
 
     fn known(&mut self, topic: &'static str, partition: u32, from: &Provenance) -> Option<Mark> {
-        let same = |(key, _): &(MarkKey, Mark)| {
-            key.2 == from.service && key.3 == from.partition && key.1 == partition && key.0 == topic
-        };
-        if !self.current.as_ref().is_some_and(same) {
+        if !self.current.as_ref().is_some_and(|(key, _)| is_of(key, topic, partition, from)) {
             self.settle();
             let key = (SmolStr::new_static(topic), partition, from.service, from.partition);
             let mark = self.table.get(&key).cloned()?;
@@ -87,13 +84,14 @@ impl Marks {
     /// The record was taken, or set aside as a dead letter: the mark moves.
     pub fn take(&mut self, topic: &'static str, partition: u32, from: &Provenance) {
         let mark = Mark { lineage: from.lineage, n: from.n };
-        match &mut self.current {
-            Some((_, current)) => *current = mark,
-            None => {
-                let key = (SmolStr::new_static(topic), partition, from.service, from.partition);
-                self.current = Some((key, mark));
-            }
+        let is_in_use = self.current.as_ref().is_some_and(|(key, _)| is_of(key, topic, partition, from));
+        if let (true, Some((_, current))) = (is_in_use, &mut self.current) {
+            *current = mark;
+            return;
         }
+        // Never over another producer's mark: whoever calls this need not have asked `judge` before.
+        self.settle();
+        self.current = Some(((SmolStr::new_static(topic), partition, from.service, from.partition), mark));
     }
 
     /// Writes the mark in use to its row; before a commit and before another producer's batch.
@@ -104,6 +102,10 @@ impl Marks {
             self.table.insert(key, mark);
         }
     }
+}
+
+fn is_of(key: &MarkKey, topic: &str, partition: u32, from: &Provenance) -> bool {
+    key.2 == from.service && key.3 == from.partition && key.1 == partition && key.0 == topic
 }
 
 #[cfg(test)]
@@ -155,5 +157,18 @@ mod tests {
         assert_eq!(push(&mut marks, 40, 17), Ok(Taken::New));
         assert_eq!(push(&mut marks, 41, 17), Ok(Taken::Repeated));
         assert_eq!(push(&mut marks, 42, 18), Ok(Taken::New));
+    }
+
+    /// Found by the simulation: a record that nobody had judged (compacted topics are not) moved the mark of whichever
+    /// producer came before it, in its own lineage.
+    #[test]
+    fn what_is_taken_unjudged_moves_no_other_mark() {
+        let mut marks = Marks::default();
+        assert_eq!(push(&mut marks, 0, 0), Ok(Taken::New));
+        marks.take("u", 0, &Provenance { service: 2, partition: 0, lineage: 5, n: 40 });
+        marks.settle();
+        let of = |topic, service| marks.table.get(&(SmolStr::new_static(topic), 0, service, 0)).cloned();
+        assert_eq!(of("t", 1), Some(Mark { lineage: 9, n: 0 }));
+        assert_eq!(of("u", 2), Some(Mark { lineage: 5, n: 40 }));
     }
 }

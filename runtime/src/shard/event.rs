@@ -82,7 +82,8 @@ impl Shard {
                 again @ Verdict::Again { .. } => return Ok(Some(Unfinished { from, verdict: Some(again) })),
             }
         }
-        if let Some(from) = &from {
+        // Compacted topics have versions, not marks (P10).
+        if let Some(from) = from.as_ref().filter(|_| topic.kind != TopicKind::Compacted) {
             self.marks.take(topic.name, partition, from);
         }
         Ok(None)

@@ -84,17 +84,19 @@ impl Flow<'_> {
         let known = |id: &String| {
             truth.shown.contains_key(id) || truth.clicks.contains_key(id) || truth.conversions.contains_key(id)
         };
-        for ((service, topic, id), codes) in &self.aside.codes {
+        for ((service, topic, id), causes) in &self.aside.causes {
             if !known(id) || truth.conflicted.contains(id) {
                 continue;
             }
-            for code in codes {
+            for (code, message) in causes {
                 let caused = match code.as_str() {
                     "INJECTED" | "POISON" => fired(&[Kind::Error, Kind::Panic, Kind::Poison, Kind::Leak]),
                     "EXPIRED" | "TIMESTAMP_RANGE" => untimely,
                     _ => false,
                 };
-                findings.expect("good_events_kept", caused, || format!("{service} set {id} of {topic} aside: {code}"));
+                findings.expect("good_events_kept", caused, || {
+                    format!("{service} set {id} of {topic} aside: {code}: {message}")
+                });
             }
         }
         findings.checked("good_events_kept", truth.shown.len() as u64);

@@ -18,8 +18,8 @@ use crate::traffic::Truth;
 #[derive(Default)]
 pub struct SetAside {
     pub ids: BTreeMap<(String, String), BTreeSet<String>>,
-    /// Why, by (service, input topic, id).
-    pub codes: BTreeMap<(String, String, String), BTreeSet<String>>,
+    /// Why, as code and message, by (service, input topic, id).
+    pub causes: BTreeMap<(String, String, String), BTreeSet<(String, String)>>,
     /// Original values, by input topic.
     pub values: BTreeMap<String, BTreeSet<Vec<u8>>>,
     pub records: u64,
@@ -107,12 +107,14 @@ pub fn set_aside(log: &Arc<dyn Log>, auditor: &Auditor, partitions: u32, finding
             records += 1;
             let service = record.headers.get(b"bh-service").map(|s| String::from_utf8_lossy(s).into_owned());
             let code = record.headers.get(b"bh-code").map(|s| String::from_utf8_lossy(s).into_owned());
-            let (service, code) = (service.unwrap_or_default(), code.unwrap_or_default());
+            let message = record.headers.get(b"bh-message").map(|s| String::from_utf8_lossy(s).into_owned());
+            let cause = (code.unwrap_or_default(), message.unwrap_or_default());
+            let service = service.unwrap_or_default();
             let value = record.value.unwrap_or_default();
             let ids = result.ids.entry((service.clone(), input.clone())).or_default();
             if let Some(id) = id_in(&input, value) {
                 ids.insert(id.clone());
-                result.codes.entry((service, input.clone(), id)).or_default().insert(code);
+                result.causes.entry((service, input.clone(), id)).or_default().insert(cause);
             }
             result.values.entry(input.clone()).or_default().insert(value.to_vec());
         });

@@ -101,7 +101,7 @@ impl World {
     async fn begin(&mut self, fault: &Fault) -> Result<(), WorldError> {
         let mut rng = fastrand::Rng::with_seed(fault.draw ^ 1);
         let restart_at_ms = fault.end_ms();
-        if self.processes.is_empty() && fault.kind <= Kind::DrainRestart {
+        if self.processes.is_empty() && fault.kind <= Kind::DrainRestart && switch(fault.kind).is_none() {
             // Nobody is there to be hit.
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl World {
                 Kind::BrokerPause => weather.paused = true,
                 Kind::SwizzleClog => {
                     // Clogged one by one, unclogged in another order.
-                    let passed = now_ms.saturating_sub(fault.at_ms) * 8 / fault.for_ms.max(1);
+                    let passed = (now_ms.saturating_sub(fault.at_ms) * 8 / fault.for_ms.max(1)).min(8);
                     let mut order = fastrand::Rng::with_seed(fault.draw);
                     let (first, second) = (order.u64(..), order.u64(..));
                     weather.clogged |=
