@@ -3,6 +3,7 @@
 //! `scenario` is a run as data; `world` runs it; `oracle` judges it; `trace` is what two runs of a seed must share.
 //! The program `bulkhead-sim` adds what replaces libc's clock and randomness, one process a seed.
 
+pub mod compare;
 pub mod disk;
 pub mod fault;
 pub mod mutant;

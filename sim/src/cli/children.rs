@@ -21,6 +21,7 @@ pub struct Seen {
     pub converged_s: f64,
     pub points: u64,
     pub observations: u64,
+    pub ads_late_s: u64,
 }
 
 /// Runs this program with `arguments`; `input` goes to its standard input.

@@ -1,7 +1,9 @@
 //! The command line.
 
 mod children;
+pub mod compare;
 pub mod crashpoints;
+mod html;
 pub mod mutants;
 pub mod run;
 pub mod shrink;
@@ -49,6 +51,8 @@ pub enum Command {
     Mutants(mutants::Args),
     /// Small scenarios with a death at every write, sync and step
     Crashpoints(crashpoints::Args),
+    /// Months of faults in three worlds: the synchronous chain, the same tuned, and the platform
+    Compare(compare::Args),
     /// A scenario file again, as `shrink` saved it
     Replay(run::ReplayArgs),
     /// First diverging line of two trace files

@@ -66,6 +66,9 @@ pub struct Shown {
     /// The process dies at the N-th step of a shard
     #[arg(long, hide = true, default_value = "0")]
     pub dies_at_step: u64,
+    /// Watches how long ad serving is late in one go
+    #[arg(long, hide = true)]
+    pub watch_ads: bool,
 }
 
 /// `run --output json`.
@@ -93,6 +96,7 @@ pub struct Report {
     pub converged_s: f64,
     pub points: u64,
     pub observations: u64,
+    pub ads_late_s: u64,
 }
 
 #[derive(Serialize)]
@@ -190,6 +194,7 @@ fn show(scenario: Scenario, shown: &Shown, reproduce: String) -> u8 {
         recent_lines: 0,
         dies_in: shown.dies_in,
         dies_at_step: shown.dies_at_step,
+        ads: shown.watch_ads,
         changed_parcel: shown.change,
     };
     let (outcome, cpu_s) = match simulate(scenario, watch) {
@@ -238,6 +243,7 @@ fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce
         converged_s: outcome.converged_ms as f64 / 1e3,
         points: outcome.points,
         observations: outcome.observations,
+        ads_late_s: outcome.ads_late_s,
     }
 }
 

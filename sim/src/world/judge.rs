@@ -70,6 +70,7 @@ impl World {
             dead_letters: aside.records,
             converged_ms,
             points: self.disk.done().points,
+            ads_late_s: self.longest_late_s(),
             observations: self.steps.load(Ordering::Relaxed),
             recent: self.trace.recent(),
         })

@@ -49,6 +49,8 @@ pub struct Watch {
     pub dies_in: u64,
     /// The process dies at this step of a shard (claim, delivery, commit, publication), counted from 1; 0: never.
     pub dies_at_step: u64,
+    /// Watches whether ad serving is late.
+    pub ads: bool,
     /// The record of this many-th parcel is changed by one micro, for the test of the trace itself.
     pub changed_parcel: Option<u64>,
 }
@@ -74,6 +76,8 @@ pub struct Outcome {
     pub points: u64,
     /// Steps of shards.
     pub observations: u64,
+    /// Longest run of seconds in which an impression waited for more than a tenth of a second, if that was watched.
+    pub ads_late_s: u64,
     pub recent: Vec<String>,
 }
 
@@ -145,6 +149,9 @@ struct World {
     /// Steps of all shards so far, and the one that is the last of its process.
     steps: Arc<AtomicU64>,
     dies_at_step: u64,
+    ads_watched: bool,
+    /// Seconds in which ad serving was late.
+    ads_late: std::collections::BTreeSet<u64>,
 }
 
 /// What the judge keeps; shared with the log's clients, because a commit topic is read before it is trimmed.
@@ -234,6 +241,8 @@ impl World {
             changed_parcel: watch.changed_parcel,
             steps: Arc::default(),
             dies_at_step: watch.dies_at_step,
+            ads_watched: watch.ads,
+            ads_late: Default::default(),
             scenario,
         };
         match world.start_process().await {
@@ -291,9 +300,31 @@ impl World {
             if now_ms >= until_ms {
                 return Ok(());
             }
-            let next_ms = next_pump_ms.min(self.faults.next_ms()).min(self.restart_at_ms.unwrap_or(u64::MAX));
+            if self.ads_watched && now_ms + PUMP_MS / 2 >= next_pump_ms {
+                self.watch_ads(now_ms);
+            }
+            let half = if self.ads_watched && now_ms + PUMP_MS / 2 < next_pump_ms { PUMP_MS / 2 } else { 0 };
+            let next_ms = (next_pump_ms - half).min(self.faults.next_ms()).min(self.restart_at_ms.unwrap_or(u64::MAX));
             self.sleep_until(next_ms.max(now_ms + 1).min(until_ms)).await;
         }
+    }
+
+    /// Half a beat after the outside has sent, ad serving is done with it, or late.
+    fn watch_ads(&mut self, now_ms: u64) {
+        let lag = self.current().and_then(|p| p.platform.bulkhead("ads")).map_or(1, |ads| ads.lag());
+        if lag > 0 {
+            self.ads_late.insert(now_ms / 1_000);
+        }
+    }
+
+    fn longest_late_s(&self) -> u64 {
+        let (mut longest, mut run, mut last) = (0, 0, None);
+        for second in &self.ads_late {
+            run = if last == Some(second.saturating_sub(1)) { run + 1 } else { 1 };
+            longest = longest.max(run);
+            last = Some(*second);
+        }
+        longest
     }
 
     /// All faults are over: everything must end within a stated time.
