@@ -99,3 +99,25 @@ fn built_in_schemas_stand_up_to_the_policy() {
     let answer = schemas(&root, "check --dir schemas/avsc --against schemas/avsc --policy --records 20");
     assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
 }
+
+/// The page says what the commands say. Blocks: `avsc NAME` is a file, `console` is a command, its answer and `exit N`.
+#[test]
+fn the_page_shows_what_the_commands_answer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/schemas.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut commands = 0;
+    for block in page.split("```").skip(1).step_by(2) {
+        let (head, body) = block.split_once('\n').unwrap();
+        if let Some(name) = head.strip_prefix("avsc ") {
+            fs::write(folder.path().join(name), body).unwrap();
+        } else if head == "console" {
+            let (command, expected) = body.split_once('\n').unwrap();
+            let answer = schemas(folder.path(), command.strip_prefix("$ bulkhead schemas ").unwrap());
+            let said = format!("{}{}exit {}\n", answer.stdout, answer.stderr, answer.code);
+            assert_eq!(said, expected, "{command}");
+            commands += 1;
+        }
+    }
+    assert_eq!(commands, 5);
+}
