@@ -81,7 +81,7 @@ fn decode(plan: &Plan, hex: &str, framed: bool, limits: &'static Limits) -> Resu
     json::decode(plan, &bytes[header..], limits).map_err(|e| Failure {
         kind: e.kind(),
         byte: header + e.byte,
-        message: e.to_string(),
+        message: e.kind.to_string(),
     })
 }
 
