@@ -155,8 +155,7 @@ impl Attribution {
 
 /// The touch that a conversion at `at_ms` goes to. Both ends of the window are in it.
 fn credited<'a>(touches: &'a BTreeMap<At, Touch>, at_ms: i64, named: Option<&str>) -> Option<(&'a At, &'a Touch)> {
-    let in_window =
-        |(at, touch): &(&At, &Touch)| !touch.invalid && at_ms.saturating_sub(at.0) <= WINDOW_MS;
+    let in_window = |(at, touch): &(&At, &Touch)| !touch.invalid && at_ms.saturating_sub(at.0) <= WINDOW_MS;
     let named = named.and_then(|id| touches.iter().find(|(at, _)| at.1 == id));
     let named = named.filter(|touch| in_window(touch) && touch.0.0 <= at_ms.saturating_add(SKEW_MS));
     named.or_else(|| touches.iter().rev().filter(|(at, _)| at.0 <= at_ms).find(in_window))

@@ -58,11 +58,7 @@ impl Rules for Campaigns {
             return Ending::Duplicate;
         }
         let changed = intake::arrived(event).and_then(|change| {
-            if event.topic == "campaigns-changes" {
-                self.campaign(event, change)
-            } else {
-                self.budget(event, change)
-            }
+            if event.topic == "campaigns-changes" { self.campaign(event, change) } else { self.budget(event, change) }
         });
         changed.err().unwrap_or(Ending::Done)
     }

@@ -205,8 +205,6 @@ impl fmt::Display for Datum {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_first_difference_is_named_with_its_path() {
         let one = record! { "id": "a", "metadata": record! { "x": "1" }, "n": 3 };

@@ -51,7 +51,8 @@ pub fn fits(value: &Datum) -> bool {
         Datum::Text(text) => text.len() <= TEXT_BYTES_MAX,
         Datum::List(values) => values.iter().all(fits),
         Datum::Map(entries) => {
-            entries.len() <= MAP_ENTRIES_MAX && entries.iter().all(|(key, value)| key.len() <= TEXT_BYTES_MAX && fits(value))
+            entries.len() <= MAP_ENTRIES_MAX
+                && entries.iter().all(|(key, value)| key.len() <= TEXT_BYTES_MAX && fits(value))
         }
         _ => true,
     }
@@ -72,7 +73,11 @@ pub fn event_time(reported_ms: i64, now_ms: i64) -> Result<(i64, i64), Ending> {
 /// # Errors
 /// The ending of an event without one of these.
 pub fn required(event: &Datum, fields: &[&str]) -> Result<(), Ending> {
-    if fields.iter().any(|field| event.text(field).is_empty()) { Err(Ending::Dead("SEMANTIC_VIOLATION")) } else { Ok(()) }
+    if fields.iter().any(|field| event.text(field).is_empty()) {
+        Err(Ending::Dead("SEMANTIC_VIOLATION"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Greatest event time taken from a topic.

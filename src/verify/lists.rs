@@ -48,8 +48,7 @@ impl Lists {
     /// # Errors
     /// [`VerifyError::Lists`] for a file that cannot be read or used.
     pub fn load(directory: Option<&Path>) -> Result<Self, VerifyError> {
-        let mut known: Vec<String> =
-            include_str!("../../actors/lists/agents.txt").lines().map(regex::escape).collect();
+        let mut known: Vec<String> = include_str!("../../actors/lists/agents.txt").lines().map(regex::escape).collect();
         let mut ranges = BTreeMap::new();
         add_ranges(&mut ranges, "datacentre.v4.txt", include_str!("../../actors/lists/datacentre.v4.txt"))?;
         add_ranges(&mut ranges, "methbot_cidr.txt", include_str!("../../actors/lists/methbot_cidr.txt"))?;
@@ -154,11 +153,7 @@ fn range_files(directory: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     Ok(files)
 }
 
-fn add_ranges(
-    ranges: &mut BTreeMap<(bool, u128, u32), Network>,
-    name: &str,
-    text: &str,
-) -> Result<(), VerifyError> {
+fn add_ranges(ranges: &mut BTreeMap<(bool, u128, u32), Network>, name: &str, text: &str) -> Result<(), VerifyError> {
     let class = match name.split(['.', '_']).next().unwrap_or_default() {
         "methbot" => Network::Fraudulent,
         "protonvpn" | "apple-proxy" | "vpn" | "proxy" | "tor" => Network::Proxy,
@@ -186,8 +181,19 @@ fn add_ranges(
 
 const ENDS: [&str; 6] = ["bot", "crawler", "spider", "scraper", "scanner", "fetcher"];
 const FIRSTS: [&str; 13] = [
-    "java", "okhttp", "apache-httpclient", "go-http-client", "node-fetch", "axios", "perl", "ruby", "php", "dart", "lua",
-    "httpie", "libcurl",
+    "java",
+    "okhttp",
+    "apache-httpclient",
+    "go-http-client",
+    "node-fetch",
+    "axios",
+    "perl",
+    "ruby",
+    "php",
+    "dart",
+    "lua",
+    "httpie",
+    "libcurl",
 ];
 
 /// Words that programs use of themselves: a name that ends in one, a library in first place, or a page that explains it. A
@@ -207,7 +213,9 @@ mod tests {
 
     #[test]
     fn words_of_programs_are_found_and_people_left_alone() {
-        for program in ["SomethingBot/2.1", "x (+http://example.org)", "okhttp/4.9", "Java/17", "x spider 1", "CUBOT y bot"] {
+        for program in
+            ["SomethingBot/2.1", "x (+http://example.org)", "okhttp/4.9", "Java/17", "x spider 1", "CUBOT y bot"]
+        {
             assert!(has_words_of_programs(program), "{program}");
         }
         for person in ["Mozilla/5.0 (Linux; Android 9; CUBOT X18)", "Bottle/1.0", "JavaFX browser", ""] {

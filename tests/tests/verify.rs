@@ -216,13 +216,13 @@ const PLANTED: [Planted; 16] = [
     }),
     ("a skipped event", |directory| {
         // The last of a range is left out.
-        let (partition, _) =
-            directory.change("ads-commits", ads_commit(|range| Some((range.from, range.to - 1)).filter(|(f, t)| f < t)));
+        let (partition, _) = directory
+            .change("ads-commits", ads_commit(|range| Some((range.from, range.to - 1)).filter(|(f, t)| f < t)));
         format!("impression-pixels-{partition}/ads")
     }),
     ("a moved offset", |directory| {
-        let (partition, _) =
-            directory.change("ads-commits", ads_commit(|range| Some((range.from - 1, range.to)).filter(|(f, _)| *f > 0)));
+        let (partition, _) = directory
+            .change("ads-commits", ads_commit(|range| Some((range.from - 1, range.to)).filter(|(f, _)| *f > 0)));
         format!("impression-pixels-{partition}/ads")
     }),
     ("a wrong minute", |directory| {

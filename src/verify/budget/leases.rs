@@ -30,8 +30,10 @@ impl Budget {
         let (at_ms, _) = intake::event_time(request.int("timestamp"), now_ms)?;
         let (kind, holder, campaign) = (request.text("kind"), request.text("holder"), request.text("campaign_id"));
         let (lease_id, amount) = (request.text("lease_id"), request.int("amount_micros"));
-        let (id, content) =
-            (intake::id_of(request.text("request_id")), format!("{kind} {holder:?} {campaign:?} {lease_id:?} {amount}"));
+        let (id, content) = (
+            intake::id_of(request.text("request_id")),
+            format!("{kind} {holder:?} {campaign:?} {lease_id:?} {amount}"),
+        );
         self.requests.judge(self.clock, REQUEST_HORIZON_MS, &id, &content, at_ms)?;
         match kind {
             "ASK" if amount <= 0 => return Err(VIOLATION),
