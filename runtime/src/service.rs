@@ -182,8 +182,10 @@ pub trait Fold: Send {
     /// Number of checks made, or the invariant that does not hold.
     fn invariant(&self) -> Result<u64, &'static str>;
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable));
-    /// Appends each table's point to roll back to: taken for every event, so it is one call for all tables.
-    fn marks(&self, marks: &mut Vec<usize>);
+    /// `AnyTable::begin_event` of each table that is visited.
+    fn begin_event(&mut self) {
+        self.tables(&mut |table| table.begin_event());
+    }
 }
 
 struct Erased<S: Service> {
@@ -207,8 +209,8 @@ impl<S: Service> Fold for Erased<S> {
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable)) {
         self.state.each(visit);
     }
-    fn marks(&self, marks: &mut Vec<usize>) {
-        self.state.marks(marks);
+    fn begin_event(&mut self) {
+        self.state.begin_event();
     }
 }
 

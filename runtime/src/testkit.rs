@@ -82,12 +82,11 @@ impl Kit {
     ) -> Result<Handled, Failure> {
         assert!(self.def.spec.inputs.contains(&topic), "{} does not read {}", self.def.spec.name, topic.name);
         let event = Event { topic, key: key.as_bytes(), timestamp_ms, value, headers: Headers::empty() };
-        let marks = self.marks();
+        self.fold.begin_event();
         let mut effects = Effects::new(&mut self.buffer, &self.def.spec, self.now_ms, self.shard, None);
         let result = catch_unwind(AssertUnwindSafe(|| self.fold.handle(&event, &mut effects)));
         if !matches!(result, Ok(Ok(_))) {
-            let mut marks = marks.into_iter();
-            self.fold.tables(&mut |table| table.rollback(marks.next().expect("a mark a table")));
+            self.fold.tables(&mut |table| table.rollback());
             self.buffer.clear();
         }
         self.settle();
@@ -140,12 +139,6 @@ impl Kit {
     /// Rows of one table.
     pub fn rows(&mut self, table: &str) -> usize {
         self.contents().iter().filter(|(name, ..)| *name == table).count()
-    }
-
-    fn marks(&mut self) -> Vec<usize> {
-        let mut marks = Vec::new();
-        self.fold.tables(&mut |table| marks.push(table.mark()));
-        marks
     }
 
     fn settle(&mut self) {

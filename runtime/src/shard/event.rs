@@ -251,9 +251,7 @@ impl Shard {
 
     /// One attempt; a failure or panic leaves no trace of the event (rule P12).
     fn attempt(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
-        let undo = &mut self.undo;
-        undo.clear();
-        self.fold.marks(undo);
+        self.fold.begin_event();
         let outputs = self.outputs.mark();
         let event = Event {
             topic,
@@ -289,8 +287,7 @@ impl Shard {
             }
         };
         if self.ctx.guards.rolls_back() {
-            let mut marks = self.undo.iter();
-            self.fold.tables(&mut |table| table.rollback(*marks.next().expect("a mark a table")));
+            self.fold.tables(&mut |table| table.rollback());
             self.outputs.rollback(outputs);
         }
         ended

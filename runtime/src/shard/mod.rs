@@ -284,7 +284,6 @@ pub struct Shard {
     slots: Vec<Option<usize>>,
     staging: Staging,
     outputs: OutputBuffer,
-    undo: Vec<usize>,
     tally: Tally,
     next_sequence: i64,
     /// All outputs up to this sequence are acknowledged.

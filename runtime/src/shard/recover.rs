@@ -284,7 +284,6 @@ impl Rebuild {
             slots: Vec::new(),
             staging,
             outputs: OutputBuffer::default(),
-            undo: Vec::new(),
             tally: Tally::default(),
             next_sequence,
             published: self.published,

@@ -10,13 +10,13 @@ pub use table::{AnyTable, Table};
 pub trait Tables: Default + Send + 'static {
     /// Visits each table, always in the same order.
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable));
-    /// Appends the point to roll back to of each table, in the same order.
-    fn marks(&self, marks: &mut Vec<usize>);
+    /// `AnyTable::begin_event` of each table: asked for every event, so it is one call for all tables.
+    fn begin_event(&mut self);
 }
 
 impl Tables for () {
     fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyTable)) {}
-    fn marks(&self, _: &mut Vec<usize>) {}
+    fn begin_event(&mut self) {}
 }
 
 /// Declares the state of a service:
@@ -36,8 +36,8 @@ macro_rules! tables {
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn $crate::state::AnyTable)) {
                 $(visit(&mut self.$table);)*
             }
-            fn marks(&self, marks: &mut Vec<usize>) {
-                $(marks.push($crate::state::AnyTable::mark(&self.$table));)*
+            fn begin_event(&mut self) {
+                $($crate::state::AnyTable::begin_event(&mut self.$table);)*
             }
         }
     };

@@ -3,8 +3,7 @@
 //! One mechanism gives the rollback of an event that failed (undo log), the delta of a commit, the snapshot, the byte
 //! count and the operator's view; no service serialises itself.
 
-use std::collections::BTreeSet;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::row::{Key, RowError, Value, decode_exact};
 
@@ -90,39 +89,26 @@ impl<K: Key, V: Value> Table<K, V> {
     /// Changes a row in place; `default` makes it where there is none.
     pub fn update<R>(&mut self, key: &K, default: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> R {
         let batch = self.batch;
-        // A new row costs its whole footprint, an old one only what the change adds.
-        match self.rows.entry(key.clone()) {
-            Entry::Occupied(mut occupied) => {
-                let slot = occupied.get_mut();
-                self.undo.push((key.clone(), Some(slot.value.clone())));
-                let before = slot.value.heap_bytes();
-                let due_before = self.schedule.as_ref().and_then(|s| (s.due_ms)(&slot.value));
-                let result = change(&mut slot.value);
-                self.heap_bytes = self.heap_bytes + slot.value.heap_bytes() - before;
-                if slot.changed_in != batch {
-                    slot.changed_in = batch;
-                    self.changed.push(key.clone());
-                }
-                if let Some(schedule) = &mut self.schedule {
-                    let due = (schedule.due_ms)(&slot.value);
-                    schedule.reschedule(key, due_before, due);
-                }
-                result
-            }
-            Entry::Vacant(vacant) => {
-                let mut value = default();
-                let result = change(&mut value);
-                self.heap_bytes += key.heap_bytes() + value.heap_bytes();
-                if let Some(schedule) = &mut self.schedule {
-                    let due = (schedule.due_ms)(&value);
-                    schedule.reschedule(key, None, due);
-                }
-                vacant.insert(Slot { value, changed_in: batch });
-                self.undo.push((key.clone(), None));
-                self.changed.push(key.clone());
-                result
-            }
+        let Some(slot) = self.rows.get_mut(key) else {
+            let mut value = default();
+            let result = change(&mut value);
+            self.insert(key.clone(), value);
+            return result;
+        };
+        self.undo.push((key.clone(), Some(slot.value.clone())));
+        let before = slot.value.heap_bytes();
+        let due_before = self.schedule.as_ref().and_then(|s| (s.due_ms)(&slot.value));
+        let result = change(&mut slot.value);
+        self.heap_bytes = self.heap_bytes + slot.value.heap_bytes() - before;
+        if slot.changed_in != batch {
+            slot.changed_in = batch;
+            self.changed.push(key.clone());
         }
+        if let Some(schedule) = &mut self.schedule {
+            let due = (schedule.due_ms)(&slot.value);
+            schedule.reschedule(key, due_before, due);
+        }
+        result
     }
 
     /// The next row that is due at `now_ms`, with its time. It stays; the caller changes or removes it.
@@ -222,9 +208,11 @@ pub trait AnyTable: Send {
     fn rows(&self) -> usize;
     /// Memory held, bytes, as counted from the rows.
     fn bytes(&self) -> usize;
-    /// A point in the undo log to roll back to.
-    fn mark(&self) -> usize;
-    fn rollback(&mut self, mark: usize);
+    /// An event begins: what changed before it stays, whatever becomes of the event. The undo log so holds one event's
+    /// changes, which stay in the cache.
+    fn begin_event(&mut self);
+    /// Takes back what changed since the event began (rule P12).
+    fn rollback(&mut self);
     /// Rows changed since the last delta (an upper bound; for adapting batches).
     fn changed(&self) -> usize;
     /// Hands out the rows changed in this batch, in key order, and starts the next batch.
@@ -251,12 +239,11 @@ impl<K: Key, V: Value> AnyTable for Table<K, V> {
         // A hash map keeps 8/7 slots a row or more, each with a control byte.
         self.rows.capacity() * (size_of::<(K, Slot<V>)>() + 1) + self.heap_bytes
     }
-    fn mark(&self) -> usize {
-        self.undo.len()
+    fn begin_event(&mut self) {
+        self.undo.clear();
     }
-    fn rollback(&mut self, mark: usize) {
-        while self.undo.len() > mark {
-            let Some((key, old)) = self.undo.pop() else { break };
+    fn rollback(&mut self) {
+        while let Some((key, old)) = self.undo.pop() {
             self.place(key, old, true);
         }
     }

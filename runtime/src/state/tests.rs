@@ -51,7 +51,7 @@ proptest! {
         let (mut subject, mut replica) = (table(), table());
         let mut model: BTreeMap<u32, Row> = BTreeMap::new();
         let mut event_start = model.clone();
-        let mut mark = subject.mark();
+        subject.begin_event();
         for step in steps {
             match step {
                 Step::Insert(k, v) => {
@@ -72,7 +72,7 @@ proptest! {
                     }
                 }
                 Step::Fail => {
-                    subject.rollback(mark);
+                    subject.rollback();
                     model = event_start.clone();
                 }
                 Step::Commit => {
@@ -81,7 +81,7 @@ proptest! {
                 }
             }
             if !matches!(step, Step::Insert(..)) {
-                mark = subject.mark();
+                subject.begin_event();
                 event_start = model.clone();
             }
             prop_assert_eq!(contents(&subject), model.clone());

@@ -18,12 +18,7 @@ pub fn planted(services: Vec<ServiceDef>, mutant: Option<Mutant>) -> Vec<Service
         if service.spec.name != victim {
             return service;
         }
-        service.wrapped(move |mut inner| {
-            let (mut names, hidden) = (Vec::new(), forgotten(mutant));
-            inner.tables(&mut |table| names.push(table.name()));
-            let hidden_at = names.iter().position(|name| hidden == Some(*name));
-            Box::new(Planted { inner, mutant, hidden_at, events: 0, newest_ms: 0 })
-        })
+        service.wrapped(move |inner| Box::new(Planted { inner, mutant, events: 0, newest_ms: 0 }))
     };
     services.into_iter().map(plant).collect()
 }
@@ -64,8 +59,6 @@ fn forgotten(mutant: Mutant) -> Option<&'static str> {
 struct Planted {
     inner: Box<dyn Fold>,
     mutant: Mutant,
-    /// Place of the table that is hidden.
-    hidden_at: Option<usize>,
     events: u64,
     newest_ms: i64,
 }
@@ -154,14 +147,6 @@ impl Fold for Planted {
         self.inner.invariant()
     }
 
-    fn marks(&self, marks: &mut Vec<usize>) {
-        let first = marks.len();
-        self.inner.marks(marks);
-        // One mark for each table that `tables` visits.
-        if let Some(hidden_at) = self.hidden_at {
-            marks.remove(first + hidden_at);
-        }
-    }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         let hidden = forgotten(self.mutant);
         self.inner.tables(&mut |table| {

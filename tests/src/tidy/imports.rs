@@ -105,9 +105,7 @@ mod tests {
         assert_eq!(dependencies(manifest), [(2, "actors".to_string()), (3, "bytes".to_string())]);
         let mut files: Vec<File> = MAY_DEPEND
             .iter()
-            .map(|(name, _)| {
-                File::new(format!("{name}/Cargo.toml").trim_start_matches('/'), "[dependencies]\n")
-            })
+            .map(|(name, _)| File::new(format!("{name}/Cargo.toml").trim_start_matches('/'), "[dependencies]\n"))
             .collect();
         assert_eq!(packages(&files), []);
         files[1].text.push_str("actors.workspace = true\n");
