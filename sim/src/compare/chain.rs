@@ -50,7 +50,7 @@ impl Protection {
         retries: 0,
         backoff_us: (0, 1),
         breaker_us: 2 * S,
-        in_flight_max: 8,
+        in_flight_max: 16,
         optional: [false, true, false, false, false, false, true],
     };
 }

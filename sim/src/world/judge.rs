@@ -105,6 +105,8 @@ impl World {
             return Ok(());
         }
         let before = self.extents();
+        // From here on it is the judge who writes.
+        self.disk.set(|condition| condition.dies_in = 0);
         self.kill_all(Death::Machine, 0).await?;
         if let Some(log) = self.reopen() {
             self.log = log;
