@@ -271,8 +271,10 @@ impl Shard {
                 let mut effects = Effects::new(&mut self.outputs, spec, self.now_ms, self.ctx.partition, trace);
                 let fold = &mut self.fold;
                 catch_unwind(AssertUnwindSafe(|| {
+                    let result = fold.handle(&event, &mut effects);
+                    // After the fold has done all it does, so that there is something to roll back.
                     assert!(!matches!(other, Some(Injected::Panic)), "injected: this event panics");
-                    fold.handle(&event, &mut effects)
+                    result
                 }))
             }
         };
