@@ -23,7 +23,9 @@ fn tell(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
     let place = panic.location().map(|location| format!(" at {location}")).unwrap_or_default();
-    let message = panic.payload_as_str().unwrap_or("no message");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     eprintln!("panic in {name}{place}: {message}");
     let backtrace = Backtrace::capture();
     // Where a panic on purpose comes from is known.
