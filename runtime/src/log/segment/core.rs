@@ -20,7 +20,7 @@ use super::{SegmentLogConfig, lock};
 use crate::env::Clock;
 
 /// Buffers kept for the next groups.
-const MAX_SPARE_BUFFERS: usize = 4;
+const MAX_SPARE_BUFFERS: usize = 2;
 
 pub(super) struct Topic {
     pub id: TopicId,
