@@ -54,10 +54,10 @@ pub fn page(report: &Report) -> String {
             point.fault_rate, point.plain, point.tuned, point.bulkhead
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
         "</tbody></table></div><h2>Again</h2><p><code>{}</code></p><p class=\"soft\">{} of {} faults simulated, {} broken \
-         invariants of the platform, {:.0} s.</p></main></body></html>\n",
+         invariants of the platform, {:.0} s.</p></main></body></html>",
         report.reproduce, report.simulated, report.faults, report.violations, report.wall_s
     );
     page
