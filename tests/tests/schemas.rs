@@ -100,6 +100,35 @@ fn built_in_schemas_stand_up_to_the_policy() {
     assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
 }
 
+/// A folder against itself at a commit: what was committed, not what lies there. Without the commit nothing is checked.
+#[test]
+fn a_folder_is_checked_against_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false"];
+        let status = Command::new("git").current_dir(folder).args(identity).args(args).output();
+        assert!(status.unwrap().status.success(), "git {args:?}");
+    };
+    let id = r#"{"name":"id","type":"string","doc":"id"}"#;
+    fs::write(folder.join("e.avsc"), event(id)).unwrap();
+    fs::write(folder.join("gone.avsc"), r#""int""#).unwrap();
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    fs::write(folder.join("e.avsc"), event(&id.replace("string", "int"))).unwrap();
+    fs::remove_file(folder.join("gone.avsc")).unwrap();
+    let answer = schemas(folder, "check --dir . --base HEAD --sarif out.sarif --output json");
+    let report = answer.json();
+    assert_eq!((answer.code, &report["incompatibilities"][0]["path"]), (1, &json!("e.avsc: $.id")));
+    assert!(report["lints"].as_array().unwrap().iter().any(|l| l["rule"] == "schema_removed"));
+    let sarif: Value = serde_json::from_str(&fs::read_to_string(folder.join("out.sarif")).unwrap()).unwrap();
+    let first = &sarif["runs"][0]["results"][0];
+    assert_eq!((&first["ruleId"], &first["level"]), (&json!("TYPE_MISMATCH"), &json!("error")));
+    assert_eq!(first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "e.avsc");
+    assert_eq!(schemas(folder, "check --dir . --base nowhere").code, 3);
+}
+
 /// The page says what the commands say. Blocks: `avsc NAME` is a file, `console` is a command, its answer and `exit N`.
 #[test]
 fn the_page_shows_what_the_commands_answer() {

@@ -9,8 +9,10 @@ use schemas::lint::{self, Lint};
 use schemas::model::Schema;
 use schemas::proof;
 
+use super::base::{self, Base, BaseError};
 use super::files;
 use super::report::{Finding, Proof, Report};
+use super::sarif;
 use crate::cli::Output;
 use crate::exit::CommandError;
 
@@ -22,7 +24,8 @@ const PROOF_RECORDS_MAX: u32 = 100_000;
 /// Say whether a schema change breaks a consumer: where, why, how to mend it, and whom to deploy first
 ///
 /// A pair: can --reader read what --writer wrote? A level: does --candidate keep the promise of --level towards
-/// --history (oldest first)? A folder: does each schema in --dir keep it towards the file of the same name in --against?
+/// --history (oldest first)? A folder: does each schema in --dir keep it towards the file of
+/// the same name in --against, or in the same folder at the commit --base?
 ///
 /// The verdict is that of Java's SchemaCompatibility; where it is "compatible", records drawn for the writer are decoded
 /// with the reader by the decoder that production uses. Exit: 0 compatible, 1 breaks, 2 usage or unusable file, 3 could
@@ -48,14 +51,20 @@ pub struct CheckArgs {
     #[arg(long, value_delimiter = ',', requires = "candidate")]
     history: Vec<PathBuf>,
     /// Folder of schema files (.avsc) that are to come
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "in_use")]
     dir: Option<PathBuf>,
     /// Folder of the schema files that are in use
-    #[arg(long, requires = "dir")]
+    #[arg(long, requires = "dir", group = "in_use")]
     against: Option<PathBuf>,
+    /// Commit at which the same folder holds the schemas that are in use
+    #[arg(long, requires = "dir", group = "in_use", value_parser = base::rev)]
+    base: Option<String>,
     /// The schemas are those of record keys
     #[arg(long)]
     key: bool,
+    /// Write the findings to this file as SARIF 2.1.0
+    #[arg(long)]
+    sarif: Option<PathBuf>,
     /// House rules decide too: lints of level deny make the exit code 1
     #[arg(long)]
     policy: bool,
@@ -73,24 +82,43 @@ fn level(word: &str) -> Result<Level, String> {
 /// # Errors
 /// Usage: a file cannot be used. A pair that is too large to judge is no error: the exit code is 3.
 pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let report = match (&args.reader, &args.writer, &args.candidate, &args.dir, &args.against) {
+    let report = match (&args.reader, &args.writer, &args.candidate, &args.dir) {
         (Some(reader), Some(writer), ..) => pair(args, &files::read(reader)?, &files::read(writer)?),
-        (_, _, Some(candidate), ..) => {
+        (_, _, Some(candidate), _) => {
             let history = args.history.iter().map(|p| files::read(p)).collect::<Result<Vec<_>, _>>()?;
-            levels(args, &files::read(candidate)?, &history, &args.history)
+            let names: Vec<_> = args.history.iter().map(|p| p.display().to_string()).collect();
+            levels(args, &files::read(candidate)?, &history, &names)
         }
-        (.., Some(dir), Some(against)) => folder(args, dir, against)?,
-        _ => return Err(CommandError::usage("name --reader and --writer, or --candidate, or --dir and --against")),
+        (.., Some(dir)) => match folder(args, dir, &base(args, dir)?) {
+            Ok(report) => report,
+            Err(BaseError::Command(error)) => return Err(error),
+            Err(error) => return Ok(not_checked(&error)),
+        },
+        _ => return Err(CommandError::usage("name --reader and --writer, or --candidate, or --dir")),
     };
     let report = match report {
         Ok(report) => report,
-        Err(error) => {
-            eprintln!("bulkhead: could not check: {error}");
-            return Ok(ExitCode::from(3));
-        }
+        Err(error) => return Ok(not_checked(&error)),
     };
+    if let Some(path) = &args.sarif {
+        let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
+        std::fs::write(path, sarif::log(&report).to_string()).map_err(named)?;
+    }
     report.print(output);
     Ok(report.exit_code(args.policy))
+}
+
+fn not_checked(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("bulkhead: could not check: {error}");
+    ExitCode::from(3)
+}
+
+fn base(args: &CheckArgs, dir: &Path) -> Result<Base, CommandError> {
+    match (&args.against, &args.base) {
+        (Some(folder), _) => Ok(Base::Folder(folder.clone())),
+        (None, Some(rev)) => Ok(Base::Git { dir: dir.to_owned(), rev: rev.clone() }),
+        (None, None) => Err(CommandError::usage("--dir needs --against FOLDER or --base COMMIT")),
+    }
 }
 
 fn pair(args: &CheckArgs, reader: &Schema, writer: &Schema) -> Result<Report, CompatError> {
@@ -106,10 +134,10 @@ fn pair(args: &CheckArgs, reader: &Schema, writer: &Schema) -> Result<Report, Co
     })
 }
 
-fn levels(args: &CheckArgs, candidate: &Schema, history: &[Schema], names: &[PathBuf]) -> Result<Report, CompatError> {
+fn levels(args: &CheckArgs, candidate: &Schema, history: &[Schema], names: &[String]) -> Result<Report, CompatError> {
     let mut incompatibilities = Vec::new();
     for comparison in compat::check_level(args.level, candidate, history)? {
-        let version = names.get(comparison.version).map_or_else(String::new, |p| p.display().to_string());
+        let version = names.get(comparison.version).cloned().unwrap_or_default();
         let whose = match comparison.direction {
             Direction::Backward => format!("the candidate reads {version}"),
             Direction::Forward => format!("{version} reads the candidate"),
@@ -150,7 +178,7 @@ fn promised<'s>(level: Level, candidate: &'s Schema, history: &'s [Schema]) -> V
 }
 
 /// Each file of a folder with its namesake; a file that is gone took a whole schema with it.
-fn folder(args: &CheckArgs, dir: &Path, against: &Path) -> Result<Result<Report, CompatError>, CommandError> {
+fn folder(args: &CheckArgs, dir: &Path, base: &Base) -> Result<Result<Report, CompatError>, BaseError> {
     let mut whole = Report {
         sentence: format!("{}: {}", args.level, args.level.sentence()),
         incompatibilities: vec![],
@@ -158,15 +186,19 @@ fn folder(args: &CheckArgs, dir: &Path, against: &Path) -> Result<Result<Report,
         deploy_order: DeployOrder::Any,
         proof: None,
     };
-    for name in names(dir)? {
-        let old = against.join(&name);
-        let (history, names) = if old.exists() { (vec![files::read(&old)?], vec![old]) } else { (vec![], vec![]) };
-        match levels(args, &files::read(&dir.join(&name))?, &history, &names) {
-            Ok(one) => whole.add(&name, one),
+    let (new, old) = (base::names(dir)?, base.names()?);
+    for name in &new {
+        let (mut history, mut names) = (vec![], vec![]);
+        if old.contains(name) {
+            history.push(base.schema(name)?);
+            names.push(base.label(name));
+        }
+        match levels(args, &files::read(&dir.join(name))?, &history, &names) {
+            Ok(one) => whole.add(name, one),
             Err(error) => return Ok(Err(error)),
         }
     }
-    for name in names(against)?.into_iter().filter(|name| !dir.join(name).exists()) {
+    for name in old.iter().filter(|name| !new.contains(name)) {
         let message = "the whole schema is gone: its records become unreadable for who looks it up here";
         whole.lints.push(Lint {
             rule: "schema_removed",
@@ -176,19 +208,6 @@ fn folder(args: &CheckArgs, dir: &Path, against: &Path) -> Result<Result<Report,
         });
     }
     Ok(Ok(whole))
-}
-
-fn names(dir: &Path) -> Result<Vec<String>, CommandError> {
-    let named = |error: std::io::Error| CommandError::usage(format!("{}: {error}", dir.display()));
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(named)? {
-        let name = entry.map_err(named)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".avsc") {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<Lint> {

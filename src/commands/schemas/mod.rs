@@ -1,10 +1,12 @@
 //! `bulkhead schemas`: what may change, what bytes mean, and which schemas are built in.
 
+mod base;
 mod check;
 mod decode;
 mod files;
 mod ls;
 mod report;
+mod sarif;
 
 use std::process::ExitCode;
 
