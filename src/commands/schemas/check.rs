@@ -92,13 +92,13 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
         (.., Some(dir)) => match folder(args, dir, &base(args, dir)?) {
             Ok(report) => report,
             Err(BaseError::Command(error)) => return Err(error),
-            Err(error) => return Ok(not_checked(&error)),
+            Err(error) => return Ok(not_checked(error.kind(), &error)),
         },
         _ => return Err(CommandError::usage("name --reader and --writer, or --candidate, or --dir")),
     };
     let report = match report {
         Ok(report) => report,
-        Err(error) => return Ok(not_checked(&error)),
+        Err(error) => return Ok(not_checked(error.kind(), &error)),
     };
     if let Some(path) = &args.sarif {
         let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
@@ -108,8 +108,8 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
     Ok(report.exit_code(args.policy))
 }
 
-fn not_checked(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("bulkhead: could not check: {error}");
+fn not_checked(kind: &str, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("bulkhead: could not check ({kind}): {error}");
     ExitCode::from(3)
 }
 
