@@ -11,6 +11,9 @@ use crate::log::{AppendError, AppendOptions, BatchBuilder, Log, ProducerGroup, T
 use crate::topology::Topic;
 use crate::trace::{TRACEPARENT, TraceParent};
 
+/// How long a full disk is left alone.
+const ROOM_PROBE: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Batches records by partition; `flush` appends what was added and waits for the answers.
 pub struct Producer {
     log: Arc<dyn Log>,
@@ -75,6 +78,29 @@ impl Producer {
         })?;
         self.records += 1;
         Ok(())
+    }
+
+    /// Like `flush`, but a full disk is waited out: what was refused there is appended again, as it was, until there is
+    /// room. Nothing is lost, and nothing is doubled, because a refusal for want of space appends nothing.
+    pub fn flush_with_patience(&mut self) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
+        let options = AppendOptions { group: self.group, fence: None };
+        let filled = self.pending.iter_mut().filter(|(_, builder)| !builder.is_empty());
+        let appends: Vec<_> = filled
+            .map(|(to, builder)| {
+                let (log, to, batch) = (self.log.clone(), *to, builder.finish());
+                let first = log.append(to, batch.clone(), options);
+                async move {
+                    let mut answer = first.await;
+                    while let Err(AppendError::NoSpace { .. }) = answer {
+                        tokio::time::sleep(ROOM_PROBE).await;
+                        answer = log.append(to, batch.clone(), options).await;
+                    }
+                    answer
+                }
+            })
+            .collect();
+        self.records = 0;
+        async move { try_join_all(appends).await.map(|_| ()) }
     }
 
     /// Appends everything added; resolves when all of it is acknowledged. The places in line are taken at once.

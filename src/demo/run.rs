@@ -10,7 +10,6 @@ use actors::bidder::DecideConfig;
 use actors::input::survey;
 use actors::market::{Market, Rates, campaigns::demo_campaigns};
 use runtime::env::{BulkheadRuntime, Env};
-use runtime::producer::Producer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -24,7 +23,7 @@ use super::progress::Progress;
 use super::recount::{Begin, COUNTED, Recount, recount};
 use super::requests::{INPUT_NAME, RequestSource, ensure_dead_letters};
 use super::scan::Scan;
-use super::source::{BUDGET_BYTES, SLICES_IN_FLIGHT, Slices, SourceError};
+use super::source::{SLICES_IN_FLIGHT, Slices, SourceError};
 use super::treasury::Treasury;
 use crate::args::{FaultSpec, Speed};
 use crate::exit::CommandError;
@@ -216,8 +215,8 @@ async fn start_sources(
 ) -> Result<Sources, CommandError> {
     let (env, log, partitions) = (&up.env, &up.log, up.platform.partitions);
     let campaigns = demo_campaigns(spec.seed);
-    let producer = Producer::new(log.clone(), "treasury", BUDGET_BYTES, partitions);
-    let mut treasury = Treasury::new(env, producer, up.views.clone());
+    let slices = Slices::new(env, log, "treasury", partitions);
+    let mut treasury = Treasury::new(env, slices, progress.clone(), up.views.clone());
     treasury.open(&campaigns).await.map_err(CommandError::failed)?;
     let rates = Rates::default();
     let (delay_divisor, conversion_time_divisor) =

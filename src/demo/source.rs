@@ -87,11 +87,16 @@ impl Slices {
         self.opened_us.is_none()
     }
 
+    /// The disk is not full: whoever waits has another reason.
+    pub fn has_room(&self) -> bool {
+        self.log.room().is_ok()
+    }
+
     /// Sends what was added; the places in line are taken at once. A full disk is waited out first.
     pub async fn send(&mut self, pauses: &AtomicU64) -> Appended {
         self.wait_for_room(pauses).await;
         (self.opened_us, self.bytes) = (None, 0);
-        Box::pin(self.producer.flush())
+        Box::pin(self.producer.flush_with_patience())
     }
 
     async fn wait_for_room(&self, pauses: &AtomicU64) {

@@ -10,9 +10,9 @@ use actors::money::Micros;
 use actors::topics::{BUDGETS_CHANGES, CAMPAIGNS_CHANGES, LEASE_REQUESTS};
 use runtime::env::Env;
 use runtime::log::AppendError;
-use runtime::producer::Producer;
 
-use super::source::SourceError;
+use super::progress::Progress;
+use super::source::{Slices, SourceError};
 use crate::platform::Views;
 
 /// How often the book is asked what it lacks.
@@ -23,13 +23,14 @@ const READY_LIMIT_MS: i64 = 15_000;
 /// The source of lease requests.
 pub struct Treasury {
     env: Env,
-    producer: Producer,
+    slices: Slices,
+    progress: Arc<Progress>,
     views: Views,
 }
 
 impl Treasury {
-    pub fn new(env: &Env, producer: Producer, views: Views) -> Self {
-        Self { env: env.clone(), producer, views }
+    pub fn new(env: &Env, slices: Slices, progress: Arc<Progress>, views: Views) -> Self {
+        Self { env: env.clone(), slices, progress, views }
     }
 
     /// Brings campaigns and budgets in as the change stream of their database would, and waits until decisions can be
@@ -43,15 +44,15 @@ impl Treasury {
         let first_lsn = now_ms << 8;
         for (index, campaign) in campaigns.iter().enumerate() {
             let (lsn, id) = (first_lsn + 2 * index as i64, campaign.campaign_id.as_str());
-            let producer = &mut self.producer;
+            let producer = &mut self.slices.producer;
             campaign.with_campaign_change(lsn, now_ms, |change| {
                 producer.add(&CAMPAIGNS_CHANGES, id, now_ms, &change, None)
             })?;
             producer.add(&BUDGETS_CHANGES, id, now_ms, &campaign.budget_change(lsn + 1, now_ms), None)?;
         }
-        self.producer.flush().await?;
+        self.flush().await?;
         while !self.ready(campaigns, first_lsn) {
-            if self.env.clock.wall_ms() - now_ms > READY_LIMIT_MS {
+            if self.env.clock.wall_ms() - now_ms > READY_LIMIT_MS && self.slices.has_room() {
                 let what = format!("campaigns and leases did not come within {} s", READY_LIMIT_MS / 1_000);
                 return Err(SourceError::NotReady(what));
             }
@@ -93,8 +94,13 @@ impl Treasury {
 
     async fn send(&mut self, demands: &[LeaseDemand]) -> Result<(), AppendError> {
         for demand in demands {
-            self.producer.add(&LEASE_REQUESTS, &demand.campaign_id, demand.timestamp_ms, &demand.request(), None)?;
+            let producer = &mut self.slices.producer;
+            producer.add(&LEASE_REQUESTS, &demand.campaign_id, demand.timestamp_ms, &demand.request(), None)?;
         }
-        if demands.is_empty() { Ok(()) } else { self.producer.flush().await }
+        if demands.is_empty() { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> Result<(), AppendError> {
+        self.slices.send(&self.progress.pauses).await.await
     }
 }
