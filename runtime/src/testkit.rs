@@ -118,6 +118,17 @@ impl Kit {
         taken
     }
 
+    /// Emits the live keys of the compacted outputs again, as the owner of a shard does after a claim (rule P10).
+    pub fn restate(&mut self) {
+        let mut from = Some(0);
+        while let Some(row) = from {
+            let mut effects = Effects::new(&mut self.buffer, &self.def.spec, self.now_ms, self.shard, None);
+            from = self.fold.restate(row, &mut effects);
+            assert!(from.is_none_or(|next| next > row), "a restatement goes forward");
+            self.settle();
+        }
+    }
+
     /// Throws the state away and rebuilds it from the deltas of all batches, as a restart does.
     pub fn restart(&mut self) {
         self.fold = self.def.fold();

@@ -101,6 +101,10 @@ impl Service for Bidding {
         placeholders::sweep(&self.config, state, clock_ms, FORGOTTEN_A_TICK);
         placeholders::tell_changed(state, effects);
     }
+
+    fn restate(&mut self, state: &State, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+        placeholders::restate(state, from, effects)
+    }
 }
 
 impl Bidding {

@@ -2,7 +2,7 @@
 //! one request in forty, from hundreds of networks within seconds, and no other id is on more than two. Taken for a person,
 //! it would trip every frequency cap and look like the worst of frauds.
 
-use runtime::service::Effects;
+use runtime::service::{Effects, RESTATED_ROWS};
 use schemas::codec::Map;
 use schemas::events::{BidEvent, PlaceholderUser};
 use smol_str::SmolStr;
@@ -97,6 +97,13 @@ pub fn tell_changed(state: &mut State, effects: &mut Effects<'_>) {
             tell(effects, &user, row);
         }
     }
+}
+
+/// Tells again what is known, from row `from` on; the row to go on with.
+pub fn restate(state: &State, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+    let (page, next) = state.placeholders.page(from, RESTATED_ROWS);
+    page.into_iter().for_each(|(user, row)| tell(effects, user, row));
+    next
 }
 
 /// Forgets users who were not seen within the window; at most `limit`.

@@ -86,6 +86,23 @@ fn a_bid_is_reserved_once() {
 }
 
 #[test]
+fn a_restatement_tells_every_placeholder_as_it_was_told_last() {
+    let mut kit = kit();
+    for user in ["nobody", "no-one"] {
+        wander(&mut kit, user, user, 25);
+    }
+    wander(&mut kit, "somebody", "s", 3);
+    kit.tick();
+    let told: BTreeMap<_, _> = found(&kit.take()).into_iter().map(|row| (row.0.clone(), row)).collect();
+    assert_eq!(told.len(), 2);
+    let before = kit.contents();
+    kit.restate();
+    let restated = found(&kit.take());
+    assert_eq!(restated, told.into_values().collect::<Vec<_>>());
+    assert_eq!(kit.contents(), before);
+}
+
+#[test]
 fn a_no_bid_reserves_nothing() {
     let mut kit = kit();
     let event = BidEvent { outcome: BidOutcome::NoBid, bid_price_micros: 0, ..bid("b1", None, &[]) };

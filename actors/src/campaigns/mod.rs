@@ -9,7 +9,7 @@ mod tests;
 use std::cmp::Ordering;
 
 use runtime::outcome::{Failure, Handled, Reason};
-use runtime::service::{Effects, Event, Service};
+use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::codec::{Array, Encode, Map};
 use schemas::events::{BudgetChange, CampaignChange, CampaignState};
@@ -58,8 +58,20 @@ impl Service for Campaigns {
             (budget_changed(state, event.key, &change)?, change.ts_ms)
         };
         let Some(campaign) = campaign else { return Ok(Handled::Duplicate) };
-        tell(state, &campaign, ts_ms.clamp(0, effects.now_ms().max(0)), effects)?;
+        tell_next(state, &campaign, ts_ms.clamp(0, effects.now_ms().max(0)), effects)?;
         Ok(Handled::Done)
+    }
+
+    /// The states as they were told last, so without a new revision: who has them already sees a repetition.
+    fn restate(&mut self, state: &State, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
+        let (page, next) = state.revisions.page(from, RESTATED_ROWS);
+        let now_ms = effects.now_ms().max(0);
+        for (campaign, revision) in page {
+            // What was told once had passed the check then, and its rows have not changed since.
+            let told = tell(state, campaign, *revision, now_ms, effects);
+            debug_assert!(told.is_ok(), "a state that was told can be told again");
+        }
+        next
     }
 }
 
@@ -163,12 +175,22 @@ fn supersedes(op: Op, lsn: i64, known: Option<(i64, bool)>) -> Result<bool, Fail
     }
 }
 
-/// Tells the whole state of a campaign. A budget alone is no campaign yet: it waits for its row.
-fn tell(state: &mut State, key: &SmolStr, ts_ms: i64, effects: &mut Effects<'_>) -> Result<(), Failure> {
+/// Tells the new state of a campaign. A budget alone is no campaign yet: it waits for its row.
+fn tell_next(state: &mut State, key: &SmolStr, ts_ms: i64, effects: &mut Effects<'_>) -> Result<(), Failure> {
+    if !state.campaigns.contains(key) {
+        return Ok(());
+    }
+    let revision = state.revisions.get(key).copied().unwrap_or(0) + 1;
+    tell(state, key, revision, ts_ms, effects)?;
+    state.revisions.insert(key.clone(), revision);
+    Ok(())
+}
+
+/// Tells the whole state of a campaign.
+fn tell(state: &State, key: &SmolStr, revision: i64, ts_ms: i64, effects: &mut Effects<'_>) -> Result<(), Failure> {
     let Some(campaign) = state.campaigns.get(key) else { return Ok(()) };
     let budgets = state.budgets.get(key);
     let budget = budgets.and_then(Budgets::in_force);
-    let revision = state.revisions.get(key).copied().unwrap_or(0) + 1;
     let revision_text = revision.to_string();
     let context = [(metadata::REVISION, revision_text.as_str())];
     let countries: Vec<&str> = campaign.countries.iter().map(SmolStr::as_str).collect();
@@ -192,6 +214,5 @@ fn tell(state: &mut State, key: &SmolStr, ts_ms: i64, effects: &mut Effects<'_>)
     };
     metadata::check(event.check())?;
     effects.emit(&CAMPAIGN_STATES, key, ts_ms, &event);
-    state.revisions.insert(key.clone(), revision);
     Ok(())
 }

@@ -259,6 +259,7 @@ proptest! {
     fn the_state_is_the_fold_by_position(changes in changes(), restart_at in 0..60usize) {
         let mut kit = kit();
         let mut last: BTreeMap<String, (String, bool, i64, i64)> = BTreeMap::new();
+        let mut revisions: BTreeMap<String, String> = BTreeMap::new();
         let mut rows: BTreeMap<u8, (i64, u8, bool)> = BTreeMap::new();
         let mut budgets: BTreeMap<u8, BTreeMap<u8, (i64, i64, bool)>> = BTreeMap::new();
         for (n, change_) in changes.iter().enumerate() {
@@ -287,6 +288,7 @@ proptest! {
                 let of_state: i64 = state.metadata.get("revision").unwrap().parse().unwrap();
                 prop_assert!(of_state > revision);
                 revision = of_state;
+                revisions.insert(emitted.key.clone(), of_state.to_string());
                 last.insert(
                     emitted.key.clone(),
                     (state.name.to_owned(), state.deleted, state.budget_micros, state.lsn),
@@ -300,6 +302,18 @@ proptest! {
             let budget_lsn = of_campaign.and_then(|rows| rows.values().map(|row| row.0).max()).unwrap_or(0);
             let state = (name.to_string(), deleted, live.map_or(0, |row| row.1), lsn.max(budget_lsn));
             expected.insert(format!("c{campaign}"), state);
+        }
+        // A restatement tells every campaign once, with the revision that it had.
+        let before = kit.contents();
+        kit.restate();
+        let restated: Vec<_> = kit.take();
+        prop_assert_eq!(before, kit.contents());
+        prop_assert_eq!(restated.len(), last.len());
+        for emitted in restated {
+            let state: CampaignState<'_> = emitted.decode();
+            let told = (state.name.to_owned(), state.deleted, state.budget_micros, state.lsn);
+            prop_assert_eq!(&told, &last[&emitted.key]);
+            prop_assert_eq!(state.metadata.get("revision"), Some(revisions[&emitted.key].as_str()));
         }
         // A deletion does not touch the name that was known before, which depends on the order.
         for state in last.values_mut().chain(expected.values_mut()).filter(|state| state.1) {
