@@ -4,6 +4,7 @@
 
 pub mod commit;
 pub mod credit;
+pub mod deadletter;
 pub mod env;
 pub mod envelope;
 pub mod fault;

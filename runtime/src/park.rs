@@ -8,15 +8,16 @@ use std::collections::HashMap;
 use smol_str::SmolStr;
 
 use crate::log::{Headers, Offset, Record};
-use crate::state::Table;
+use crate::state::row::decode_exact;
 use crate::state::table::Hasher;
+use crate::state::{RowError, Table, Value};
 
 /// Beyond this many bytes of waiting events the partition waits instead.
 pub const PARKED_BYTES_MAX: usize = 4 << 20;
 
 crate::row! {
     /// One waiting event, as it came.
-    pub struct Parked version 1 {
+    pub struct Parked version 2 upgrade older {
         pub key: Box<[u8]>,
         /// Tombstones have none.
         pub value: Option<Box<[u8]>>,
@@ -28,14 +29,33 @@ crate::row! {
         pub attempt: u32,
         /// `None`: behind another event of its key.
         pub due_ms: Option<i64>,
+        /// Wall time of the first failure; `None`: not tried yet.
+        pub first_failed_ms: Option<i64>,
     }
+}
+
+/// Version 1 did not know when an event had failed first.
+fn older(version: u16, bytes: &[u8]) -> Result<Parked, RowError> {
+    match version {
+        1 => decode_exact(&[bytes, &[0]].concat()),
+        _ => Err(RowError::Older { found: version, known: Parked::VERSION }),
+    }
+}
+
+/// What is known of an event that has not ended yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Attempts made and used up.
+    pub attempts: u32,
+    /// Wall time of the first failure.
+    pub first_failed_ms: Option<i64>,
 }
 
 /// Input topic, partition, offset: in offset order within a key.
 pub type ParkedAt = (SmolStr, u32, Offset);
 
 impl Parked {
-    pub fn of(record: &Record<'_>, attempt: u32, due_ms: Option<i64>) -> Self {
+    pub fn of(record: &Record<'_>, tried: Tried, due_ms: Option<i64>) -> Self {
         let (headers, header_count) = record.headers.raw();
         Self {
             key: record.key.unwrap_or_default().into(),
@@ -43,9 +63,15 @@ impl Parked {
             headers: headers.into(),
             header_count,
             timestamp_ms: record.timestamp_ms,
-            attempt,
+            attempt: tried.attempts,
             due_ms,
+            first_failed_ms: tried.first_failed_ms,
         }
+    }
+
+    /// What was tried before.
+    pub fn tried(&self) -> Tried {
+        Tried { attempts: self.attempt, first_failed_ms: self.first_failed_ms }
     }
 
     /// The record as it came.
@@ -156,13 +182,27 @@ mod tests {
         ("t".into(), 0, offset)
     }
 
+    const ONCE: Tried = Tried { attempts: 1, first_failed_ms: Some(90) };
+
+    /// Rows of directories written before the first failure was kept are read.
+    #[test]
+    fn older_rows_are_read() {
+        use crate::state::Field;
+        let row = Parked::of(&record(1, b"a"), Tried { attempts: 2, first_failed_ms: None }, Some(7));
+        let mut bytes = Vec::new();
+        row.put(&mut bytes);
+        assert_eq!(bytes.pop(), Some(0), "the new field is the last");
+        assert_eq!(Parked::upgrade(1, &bytes), Ok(row));
+        assert!(Parked::upgrade(0, &bytes).is_err());
+    }
+
     #[test]
     fn a_key_keeps_its_order_and_others_do_not_wait() {
         let mut parking = Parking::default();
-        parking.park(at(1), Parked::of(&record(1, b"a"), 1, Some(100)));
+        parking.park(at(1), Parked::of(&record(1, b"a"), ONCE, Some(100)));
         assert!(parking.holds("t", b"a") && !parking.holds("t", b"b") && !parking.holds("u", b"a"));
-        parking.park(at(2), Parked::of(&record(2, b"a"), 0, None));
-        parking.park(at(3), Parked::of(&record(3, b"a"), 0, None));
+        parking.park(at(2), Parked::of(&record(2, b"a"), Tried::default(), None));
+        parking.park(at(3), Parked::of(&record(3, b"a"), Tried::default(), None));
         assert!(parking.take_due(99).is_none());
         let (first, row) = parking.take_due(100).unwrap();
         assert_eq!((first.2, row.record(1).value, row.attempt), (1, Some(&b"value"[..]), 1));

@@ -177,7 +177,7 @@ fn ensure_topics(
         configs.insert(name, config);
     };
     for service in services {
-        for topic in service.spec.inputs.iter().chain(&service.spec.outputs) {
+        for topic in service.spec.reads().chain(service.spec.outputs.iter().copied()) {
             add(topic.name.to_string(), topic.retention_ms, topic.kind == TopicKind::Compacted);
         }
         for topic in &service.spec.inputs {
@@ -374,7 +374,7 @@ impl Parts<'_> {
         draining: &Arc<AtomicBool>,
     ) -> ShardContext {
         let at = |name: &str| TopicPartition { topic: self.topics[name], partition };
-        let input = |topic: &&'static topology::Topic| Input { topic, at: at(topic.name), position: AtomicI64::new(0) };
+        let input = |topic: &'static topology::Topic| Input { topic, at: at(topic.name), position: AtomicI64::new(0) };
         ShardContext {
             env: self.env.clone(),
             log: self.log.clone(),
@@ -383,7 +383,7 @@ impl Parts<'_> {
             partitions: self.config.partitions,
             group: self.log.producer_group(service.spec.name, self.config.budget_bytes),
             commits: at(&service.spec.commit_topic()),
-            inputs: service.spec.inputs.iter().map(input).collect(),
+            inputs: service.spec.reads().map(input).collect(),
             limits: self.config.limits.clone(),
             stats: stats.clone(),
             faults: faults.clone(),

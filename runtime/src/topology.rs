@@ -1,6 +1,7 @@
 //! Services and topics as data: declared once, checked at start, drawn, created, drained in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 /// What a topic is for; decides its retention and how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum TopicKind {
     Internal,
     /// The newest value of each key; folded into views and compared by version (rule P10).
     Compacted,
+    /// Dead letters on their way back to the one service that set them aside (`deadletter::replay`).
+    Replay,
 }
 
 /// A topic, as a `static`: `pub static CLICKS: Topic = Topic::internal("clicks", ClickEvent::SCHEMA_ID, days(90));`
@@ -94,6 +97,23 @@ impl ServiceSpec {
     pub fn commit_topic(&self) -> String {
         format!("{}-commits", self.name)
     }
+
+    /// Everything that the service reads: its inputs, then its replay topic.
+    pub fn reads(&self) -> impl Iterator<Item = &'static Topic> {
+        self.inputs.iter().copied().chain([replay_topic(self.name)])
+    }
+}
+
+/// Where dead letters come back to a service, and to no other; nobody else reads or writes it but `dlq replay`.
+pub fn replay_topic(service: &'static str) -> &'static Topic {
+    static MADE: Mutex<BTreeMap<&'static str, &'static Topic>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(service).or_insert_with(|| {
+        // Once a service for the life of the process, as if it stood in the catalogue.
+        let name = Box::leak(format!("{service}-replay").into_boxed_str());
+        let (kind, retention_ms) = (TopicKind::Replay, days(7));
+        Box::leak(Box::new(Topic { name, kind, schema_id: 0, retention_ms, key: "as the event's" }))
+    })
 }
 
 /// Where an event that this service could not take is set aside, original bytes untouched.
@@ -227,6 +247,14 @@ mod tests {
         assert!(depends(&services, "late", "early"));
         assert!(!depends(&services, "early", "late"));
         assert!(!depends(&services, "early", "early"));
+    }
+
+    #[test]
+    fn a_service_reads_its_own_replays_last() {
+        let late = service("late", &[&B], &[]);
+        let read: Vec<_> = late.reads().map(|topic| topic.name).collect();
+        assert_eq!(read, ["b", "late-replay"]);
+        assert!(std::ptr::eq(replay_topic("late"), late.reads().last().unwrap()), "made once");
     }
 
     #[test]

@@ -7,18 +7,18 @@ use std::time::Duration;
 use schemas::events::OutcomeKind;
 
 use super::hold::{Injected, SLOW_EVENT, injected};
-use super::process::corrupt;
+use super::set_aside::record_bytes;
 use super::{Shard, ShardError};
 use crate::commit::marks::Taken;
 use crate::commit::provenance::{HEADER, Provenance};
 use crate::commit::staging::Exception;
+use crate::deadletter::Failed;
 use crate::fault::FaultKind;
 use crate::log::Record;
 use crate::outcome::{Failure, Handled, Reason};
-use crate::park::{Parked, ParkedAt};
+use crate::park::{Parked, ParkedAt, Tried};
 use crate::service::{Effects, Event};
-use crate::topology::{Order, Topic, TopicKind, dead_letter_topic};
-use crate::trace::TRACEPARENT;
+use crate::topology::{Order, Topic, TopicKind};
 
 /// How long a partition waits before it asks a dependency again.
 const DEPENDENCY_PROBE: Duration = Duration::from_millis(200);
@@ -36,11 +36,11 @@ enum Attempt {
 enum Verdict {
     /// The event has ended; it is counted.
     Ended(Ending),
-    /// Another attempt after this long. Without an attempt used up where the fold asked to wait.
-    Again { after: Duration, used: bool },
+    /// Another attempt after this long. `used`: without an attempt used up where the fold asked to wait.
+    Again { after: Duration, used: bool, tried: Tried },
 }
 
-enum Ending {
+pub(super) enum Ending {
     Done,
     Exception(OutcomeKind, &'static str),
 }
@@ -62,11 +62,15 @@ impl Shard {
         partition: u32,
         record: &Record<'_>,
     ) -> Result<Option<Unfinished>, ShardError> {
-        let from = provenance(record);
+        // A replay comes from an operator's job: whatever its headers say, no mark decides about it.
+        let from = if topic.kind == TopicKind::Replay { None } else { provenance(record) };
         if let Some(from) = &from
             && self.is_repeated(topic, partition, record.offset, from)?
         {
             self.end(topic, partition, record.offset, Ending::Exception(OutcomeKind::Duplicate, "REPEATED"));
+            return Ok(None);
+        }
+        if topic.kind == TopicKind::Replay && !self.admits_replay(topic, partition, record)? {
             return Ok(None);
         }
         if self.ctx.faults.is(FaultKind::Slow) {
@@ -77,7 +81,7 @@ impl Shard {
             return Ok(None);
         }
         if !self.queues_behind(topic, partition, record) {
-            match self.judge(topic, partition, record, 1)? {
+            match self.judge(topic, partition, record, Tried::default())? {
                 Verdict::Ended(outcome) => self.end(topic, partition, record.offset, outcome),
                 again @ Verdict::Again { .. } => return Ok(Some(Unfinished { from, verdict: Some(again) })),
             }
@@ -105,23 +109,21 @@ impl Shard {
             if is_boundary(topic, record) {
                 verdict = Some(Verdict::Ended(Ending::Done));
             } else if !self.queues_behind(topic, partition, record) {
-                verdict = Some(self.judge(topic, partition, record, 1)?);
+                verdict = Some(self.judge(topic, partition, record, Tried::default())?);
             }
         }
-        let mut attempt = 1;
         while let Some(reached) = verdict.take() {
             match reached {
                 Verdict::Ended(outcome) => self.end(topic, partition, record.offset, outcome),
-                Verdict::Again { after, used: true }
+                Verdict::Again { after, used: true, tried }
                     if self.ctx.def.spec.order != Order::Strict && !self.parking.is_full() =>
                 {
                     let due_ms = self.now_ms + after.as_millis() as i64;
-                    self.park(topic, partition, record, attempt, Some(due_ms));
+                    self.park(topic, partition, record, tried, Some(due_ms));
                 }
-                Verdict::Again { after, used } => {
-                    attempt += u32::from(used);
+                Verdict::Again { after, tried, .. } => {
                     self.ctx.wait(after).await?;
-                    verdict = Some(self.judge(topic, partition, record, attempt)?);
+                    verdict = Some(self.judge(topic, partition, record, tried)?);
                 }
             }
         }
@@ -136,7 +138,7 @@ impl Shard {
         let behind =
             self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, record.key.unwrap_or_default());
         if behind {
-            self.park(topic, partition, record, 0, None);
+            self.park(topic, partition, record, Tried::default(), None);
         }
         behind
     }
@@ -149,7 +151,7 @@ impl Shard {
             // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
             let Some(topic) = known.map(|input| input.topic) else { continue };
             let record = row.record(*offset);
-            match self.judge(topic, *partition, &record, row.attempt + 1)? {
+            match self.judge(topic, *partition, &record, row.tried())? {
                 Verdict::Ended(outcome) => {
                     let outcome = match outcome {
                         Ending::Done => Ending::Exception(OutcomeKind::DoneAfterParking, "PARKED"),
@@ -158,9 +160,10 @@ impl Shard {
                     self.end(topic, *partition, *offset, outcome);
                     self.parking.ended(&at, &row.key, self.now_ms);
                 }
-                Verdict::Again { after, used } => {
+                Verdict::Again { after, tried, .. } => {
                     let due_ms = Some(self.now_ms + after.as_millis().max(1) as i64);
-                    self.parking.park(at, Parked { attempt: row.attempt + u32::from(used), due_ms, ..row });
+                    self.set_aside_bytes += record_bytes(&record);
+                    self.parking.park(at, Parked::of(&record, tried, due_ms));
                 }
             }
             if self.is_full() {
@@ -170,9 +173,10 @@ impl Shard {
         Ok(())
     }
 
-    fn park(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>, attempt: u32, due_ms: Option<i64>) {
+    fn park(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>, tried: Tried, due_ms: Option<i64>) {
         let at: ParkedAt = (topic.name.into(), partition, record.offset);
-        self.parking.park(at, Parked::of(record, attempt, due_ms));
+        self.set_aside_bytes += record_bytes(record);
+        self.parking.park(at, Parked::of(record, tried, due_ms));
         self.tally.parked += 1;
         self.except(topic, partition, record.offset, OutcomeKind::Parked, "PARKED");
     }
@@ -183,40 +187,46 @@ impl Shard {
         topic: &'static Topic,
         partition: u32,
         record: &Record<'_>,
-        attempt: u32,
+        before: Tried,
     ) -> Result<Verdict, ShardError> {
-        let delay = self.ctx.limits.retry_delays.get(attempt as usize - 1).copied();
-        let verdict = match self.attempt(topic, partition, record) {
-            Attempt::Ended(Handled::Done) => Verdict::Ended(Ending::Done),
+        let delay = self.ctx.limits.retry_delays.get(before.attempts as usize).copied();
+        let attempt = before.attempts + 1;
+        let ended = match self.attempt(topic, partition, record) {
+            Attempt::Ended(Handled::Done) => return Ok(Verdict::Ended(Ending::Done)),
             Attempt::Ended(Handled::Duplicate) => {
-                Verdict::Ended(Ending::Exception(OutcomeKind::Duplicate, "DUPLICATE"))
+                return Ok(Verdict::Ended(Ending::Exception(OutcomeKind::Duplicate, "DUPLICATE")));
             }
+            failed => failed,
+        };
+        let now_ms = self.ctx.env.clock.wall_ms();
+        let first_ms = before.first_failed_ms.unwrap_or(now_ms);
+        let again = |after, used| {
+            let tried = Tried { attempts: before.attempts + u32::from(used), first_failed_ms: Some(first_ms) };
+            Verdict::Again { after, used, tried }
+        };
+        let (class, reason) = match ended {
             Attempt::Failed(Failure::Throttled(_) | Failure::DependencyDown(_)) => {
-                Verdict::Again { after: DEPENDENCY_PROBE, used: false }
+                return Ok(again(DEPENDENCY_PROBE, false));
             }
             Attempt::Failed(Failure::Transient(_)) if delay.is_some() => {
-                Verdict::Again { after: delay.unwrap_or_default(), used: true }
+                self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
+                return Ok(again(delay.unwrap_or_default(), true));
             }
             Attempt::Panicked(_) if attempt < POISON_PANICS => {
-                Verdict::Again { after: delay.unwrap_or_default(), used: true }
+                self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
+                return Ok(again(delay.unwrap_or_default(), true));
             }
-            Attempt::Failed(failure) => {
-                self.set_aside(topic, partition, record, failure.kind(), failure.reason(), attempt)?;
-                Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, failure.reason().code))
-            }
-            Attempt::Panicked(message) => {
-                self.set_aside(topic, partition, record, "POISON", &Reason::new("POISON", message), attempt)?;
-                Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, "POISON"))
-            }
+            Attempt::Failed(failure) => (failure.kind(), failure.reason().clone()),
+            Attempt::Panicked(message) => ("POISON", Reason::new("POISON", message)),
+            Attempt::Ended(_) => unreachable!("returned above"),
         };
-        if matches!(verdict, Verdict::Again { used: true, .. }) {
-            self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(verdict)
+        let failed = Failed { class, reason: &reason, attempts: attempt, first_ms, last_ms: now_ms };
+        self.set_aside(topic, partition, record, &failed)?;
+        Ok(Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, reason.code)))
     }
 
     /// Counts how an event ended and notes what is not plainly done.
-    fn end(&mut self, topic: &'static Topic, partition: u32, offset: i64, outcome: Ending) {
+    pub(super) fn end(&mut self, topic: &'static Topic, partition: u32, offset: i64, outcome: Ending) {
         match outcome {
             Ending::Done => self.tally.done += 1,
             Ending::Exception(kind, code) => {
@@ -251,6 +261,11 @@ impl Shard {
 
     /// One attempt; a failure or panic leaves no trace of the event (rule P12).
     fn attempt(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
+        // What stands for another event is seen as that event.
+        let (topic, partition, record) = match topic.kind {
+            TopicKind::Replay => &self.original(topic, partition, record),
+            _ => &(topic, partition, *record),
+        };
         self.fold.begin_event();
         let outputs = self.outputs.mark();
         let event = Event {
@@ -260,7 +275,7 @@ impl Shard {
             value: record.value.unwrap_or_default(),
             headers: record.headers,
         };
-        let position = (topic.name, partition, record.offset);
+        let position = (topic.name, *partition, record.offset);
         let faults = &self.ctx.faults;
         let injected = if faults.is_quiet() { None } else { injected(faults, faults.active(), position) };
         let result = match injected {
@@ -293,56 +308,6 @@ impl Shard {
             self.outputs.rollback(outputs);
         }
         ended
-    }
-
-    /// A dead letter is an output of the commit like any other, so it is never lost and never doubled. Original bytes,
-    /// key and headers are untouched; what we know is added.
-    fn set_aside(
-        &mut self,
-        topic: &'static Topic,
-        partition: u32,
-        record: &Record<'_>,
-        class: &str,
-        reason: &Reason,
-        attempts: u32,
-    ) -> Result<(), ShardError> {
-        let name = dead_letter_topic(topic.name);
-        let interned = self.ctx.outputs.get_key_value(name.as_str()).map(|(name, _)| name.clone());
-        let to = (interned.unwrap_or_else(|| name.into()), partition);
-        let (offset, at, tries) = (record.offset.to_string(), partition.to_string(), attempts.to_string());
-        let mut headers: Vec<(&[u8], &[u8])> = vec![
-            (b"bh-class", class.as_bytes()),
-            (b"bh-code", reason.code.as_bytes()),
-            (b"bh-message", reason.message.as_bytes()),
-            (b"bh-service", self.ctx.def.spec.name.as_bytes()),
-            (b"bh-topic", topic.name.as_bytes()),
-            (b"bh-partition", at.as_bytes()),
-            (b"bh-offset", offset.as_bytes()),
-            (b"bh-attempts", tries.as_bytes()),
-        ];
-        if let Some(field) = reason.field {
-            headers.push((b"bh-field", field.as_bytes()));
-        }
-        for header in record.headers {
-            let (name, value) = header.map_err(|error| corrupt(&self.ctx, error))?;
-            if name != HEADER && name != TRACEPARENT {
-                headers.push((name, value.unwrap_or_default()));
-            }
-        }
-        let trace = record.headers.get(TRACEPARENT).and_then(|t| t.try_into().ok());
-        let key = record.key.unwrap_or_default();
-        let timestamp_ms = record.timestamp_ms;
-        self.staging.output(
-            &to,
-            &self.counters,
-            self.lineage,
-            timestamp_ms,
-            key,
-            record.value,
-            trace.as_ref(),
-            &headers,
-        )?;
-        Ok(())
     }
 
     fn except(&mut self, topic: &'static Topic, partition: u32, offset: i64, kind: OutcomeKind, code: &'static str) {

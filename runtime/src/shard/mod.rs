@@ -11,6 +11,7 @@ mod process;
 mod publish;
 mod recover;
 mod restate;
+mod set_aside;
 mod snapshot;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::commit::marks::Marks;
 use crate::commit::staging::{Counters, Staging};
 use crate::commit::standing::{Epoch, Standing};
 use crate::credit::CreditLimit;
+use crate::deadletter::Replays;
 use crate::env::Env;
 use crate::fault::FaultSwitch;
 use crate::log::{AppendError, FetchError, Log, Offset, PartitionReader, ProducerGroup, TopicPartition};
@@ -268,6 +270,7 @@ pub struct Shard {
     fold: Box<dyn Fold>,
     marks: Marks,
     parking: Parking,
+    replays: Replays,
     /// What stands, read back from the commit topic.
     standing: Standing,
     epoch: Epoch,
@@ -284,6 +287,8 @@ pub struct Shard {
     slots: Vec<Option<usize>>,
     staging: Staging,
     outputs: OutputBuffer,
+    /// Bytes of events set aside or parked in this commit: they are in the record beside the outputs of the folds.
+    set_aside_bytes: usize,
     tally: Tally,
     next_sequence: i64,
     /// All outputs up to this sequence are acknowledged.
@@ -307,6 +312,7 @@ impl Shard {
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         visit(&mut self.marks.table);
         visit(&mut self.parking.table);
+        visit(&mut self.replays.table);
         self.fold.tables(visit);
     }
 

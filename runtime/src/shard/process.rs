@@ -116,7 +116,7 @@ impl Shard {
     }
 
     pub(super) fn is_full(&mut self) -> bool {
-        if self.outputs.bytes() >= self.ctx.limits.commit_output_bytes
+        if self.outputs.bytes() + self.set_aside_bytes >= self.ctx.limits.commit_output_bytes
             || self.tally.total() >= self.ctx.limits.commit_events
         {
             return true;

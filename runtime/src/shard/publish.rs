@@ -50,11 +50,14 @@ impl Shard {
         let ranges = self.staging.ranges.clone();
         let mut encoded = std::mem::take(&mut self.encoded);
         let (staging, marks, parking, fold) = (&mut self.staging, &mut self.marks, &mut self.parking, &mut self.fold);
+        let replays = &mut self.replays;
+        self.set_aside_bytes = 0;
         let publications = staging.commit(
             header,
             &mut |visit| {
                 visit(&mut marks.table);
                 visit(&mut parking.table);
+                visit(&mut replays.table);
                 fold.tables(visit);
             },
             &mut self.counters,

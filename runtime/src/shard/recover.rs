@@ -13,6 +13,7 @@ use crate::commit::marks::Marks;
 use crate::commit::staging::{Counters, Publication, Staging};
 use crate::commit::standing::{Epoch, Standing, Verdict};
 use crate::commit::{CommitError, Entry};
+use crate::deadletter::Replays;
 use crate::log::batch::Compression;
 use crate::log::{AppendOptions, BatchBuilder, Batches, Fence, Offset, PartitionReader};
 use crate::offsets::SettledPrefix;
@@ -31,6 +32,7 @@ struct Rebuild {
     fold: Box<dyn Fold>,
     marks: Marks,
     parking: Parking,
+    replays: Replays,
     standing: Standing,
     positions: BTreeMap<(String, u32), Offset>,
     counters: Counters,
@@ -57,6 +59,7 @@ impl Shard {
             fold: ctx.def.fold(),
             marks: Marks::default(),
             parking: Parking::default(),
+            replays: Replays::default(),
             standing: Standing::new(),
             positions: BTreeMap::new(),
             counters: Counters::new(),
@@ -239,6 +242,7 @@ impl Rebuild {
         };
         apply(&mut self.marks.table);
         apply(&mut self.parking.table);
+        apply(&mut self.replays.table);
         self.fold.tables(&mut apply);
         self.rows += rows.len();
         result
@@ -272,6 +276,7 @@ impl Rebuild {
             fold: self.fold,
             marks: self.marks,
             parking: self.parking,
+            replays: self.replays,
             standing: self.standing,
             epoch,
             lineage,
@@ -284,6 +289,7 @@ impl Rebuild {
             slots: Vec::new(),
             staging,
             outputs: OutputBuffer::default(),
+            set_aside_bytes: 0,
             tally: Tally::default(),
             next_sequence,
             published: self.published,

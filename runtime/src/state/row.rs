@@ -256,9 +256,10 @@ impl Value for i64 {
 }
 
 /// Declares a struct that can stand in a table: `row! { pub struct Charge version 1 { pub amount: i64, pub settled: bool } }`.
+/// `version 2 upgrade read_older` names the function that reads rows of older versions.
 #[macro_export]
 macro_rules! row {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident version $version:literal { $($(#[$fmeta:meta])* $fvis:vis $field:ident : $type:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident version $version:literal $(upgrade $upgrade:path)? { $($(#[$fmeta:meta])* $fvis:vis $field:ident : $type:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         $vis struct $name { $($(#[$fmeta])* $fvis $field: $type),* }
@@ -275,6 +276,9 @@ macro_rules! row {
         }
         impl $crate::state::row::Value for $name {
             const VERSION: u16 = $version;
+            $(fn upgrade(version: u16, bytes: &[u8]) -> Result<Self, $crate::state::row::RowError> {
+                $upgrade(version, bytes)
+            })?
         }
     };
 }

@@ -1,6 +1,7 @@
 //! The protocol, rule by rule, on a log that can lose answers and let two owners live.
 
 mod plain_log;
+mod replays;
 mod restate;
 
 use std::sync::Arc;

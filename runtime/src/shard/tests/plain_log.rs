@@ -56,17 +56,23 @@ impl PlainLog {
 
     /// Values of all records of a topic, by partition, in order.
     pub fn values(&self, topic: &str) -> Vec<Vec<u8>> {
+        let mut values = Vec::new();
+        self.each(topic, |_, record| values.push(record.value.unwrap().to_vec()));
+        values
+    }
+
+    /// Hands out all records of a topic, by partition, in order.
+    pub fn each(&self, topic: &str, mut visit: impl FnMut(u32, &Record<'_>)) {
         let inner = self.inner.lock().unwrap();
-        let (mut values, mut scratch) = (Vec::new(), Vec::new());
+        let mut scratch = Vec::new();
         for (at, partition) in &inner.partitions {
             if inner.topics[usize::from(at.topic.0)].name.as_ref() == topic {
                 for (_, _, bytes) in &partition.batches {
                     let (batch, _) = Batch::parse(bytes).unwrap();
-                    values.extend(batch.records(&mut scratch).unwrap().map(|r| r.unwrap().value.unwrap().to_vec()));
+                    batch.records(&mut scratch).unwrap().for_each(|record| visit(at.partition, &record.unwrap()));
                 }
             }
         }
-        values
     }
 }
 
