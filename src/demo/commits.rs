@@ -98,7 +98,7 @@ impl Account {
         })?;
         self.waiting += waiting.len() as u64;
         self.ended -= waiting.len() as u64;
-        for topic in &spec.inputs {
+        for topic in spec.reads() {
             let (start, end) = scan.extent(topic.name, partition)?;
             let taken = next.get(topic.name).copied().unwrap_or(start);
             self.records += (end - start) as u64;

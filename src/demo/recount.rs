@@ -10,8 +10,9 @@ use actors::topics::{
     IMPRESSIONS, PLACEHOLDER_USERS,
 };
 use runtime::commit::provenance::{HEADER, Provenance};
+use runtime::deadletter::{Letter, ReplayOf};
 use runtime::log::{Offset, Record};
-use runtime::topology::dead_letter_topic;
+use runtime::topology::{dead_letter_topic, replay_topic};
 use schemas::codec::Decode;
 use schemas::events::{
     AuctionResultEvent, AuctionResultKind, BidEvent, BidOutcome, BillingEvent, BudgetStatus, CampaignMinute,
@@ -103,17 +104,45 @@ fn decode<'a, T: Decode<'a>>(record: &Record<'a>) -> Result<T, String> {
     schemas::frame::decode(record.value.unwrap_or_default()).map_err(|error| error.to_string())
 }
 
-/// Offsets of a partition that a service has set aside: it was never to count them.
-fn set_aside(scan: &Scan<'_>, topic: &str, service: &str, partition: u32) -> Result<BTreeSet<Offset>, ScanError> {
-    let mut offsets = BTreeSet::new();
+/// Events of a partition that a service has set aside.
+#[derive(Default)]
+struct SetAside {
+    /// Never counted.
+    for_good: BTreeSet<Offset>,
+    /// Taken later, as a replay: the bytes that came back.
+    replayed: BTreeMap<Offset, Vec<u8>>,
+}
+
+/// What has become of the events that a service has set aside: given up, or taken when they came back. Everything that was
+/// moved back has ended, so the last dead letter and the last replay of an event say which.
+fn set_aside(scan: &Scan<'_>, topic: &str, service: &'static str, partition: u32) -> Result<SetAside, ScanError> {
+    let mut last: BTreeMap<Offset, u32> = BTreeMap::new();
     scan.records(&dead_letter_topic(topic), partition, 0, |record| {
-        let text = |name: &[u8]| record.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
-        if text(b"bh-service") == Some(service) {
-            offsets.extend(text(b"bh-offset").and_then(|offset| offset.parse::<Offset>().ok()));
+        let letter = Letter::of(record).filter(|letter| letter.service == service && letter.topic == topic);
+        if let Some(letter) = letter {
+            let replays = last.entry(letter.offset).or_default();
+            *replays = letter.replays.max(*replays);
         }
         Ok(())
     })?;
-    Ok(offsets)
+    let mut aside = SetAside { for_good: last.keys().copied().collect(), ..SetAside::default() };
+    scan.records(replay_topic(service).name, partition, 0, |record| {
+        let Some((replay, _)) = ReplayOf::of(record).filter(|(replay, _)| replay.topic == topic) else { return Ok(()) };
+        if last.get(&replay.offset).is_some_and(|failed| replay.n > *failed) {
+            aside.for_good.remove(&replay.offset);
+            aside.replayed.entry(replay.offset).or_insert_with(|| record.value.unwrap_or_default().to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(aside)
+}
+
+/// An impression as a service has taken it: an operator may have mended it on its way back.
+fn as_taken<'a>(aside: &'a SetAside, record: &Record<'a>) -> Result<ImpressionEvent<'a>, String> {
+    match aside.replayed.get(&record.offset) {
+        Some(value) => schemas::frame::decode(value).map_err(|error| error.to_string()),
+        None => decode(record),
+    }
 }
 
 fn minute_of(timestamp_ms: i64) -> i64 {
@@ -163,7 +192,7 @@ impl Recount {
         impressions_from: Offset,
         verdicts_from: Offset,
     ) -> Result<(), ScanError> {
-        let of = |topic: &str, service: &str| set_aside(scan, topic, service, partition);
+        let of = |topic: &str, service: &'static str| set_aside(scan, topic, service, partition);
         let unbilled = of(IMPRESSIONS.name, "billing")?;
         let uncounted = of(IMPRESSIONS.name, "analytics")?;
         let (billing_deaf, analytics_deaf) =
@@ -175,12 +204,12 @@ impl Recount {
                 return Ok(());
             }
             let target = id(verdict.target_event_id);
-            if !billing_deaf.contains(&record.offset) {
+            if !billing_deaf.for_good.contains(&record.offset) {
                 reversed.insert(target);
             }
             if invalid.insert(target) {
                 self.invalid_traffic += u64::from(record.offset >= verdicts_from);
-                if !analytics_deaf.contains(&record.offset) {
+                if !analytics_deaf.for_good.contains(&record.offset) {
                     let key = (verdict.campaign_id.to_owned(), minute_of(verdict.timestamp));
                     let price = verdict.metadata.get(WIN_PRICE_MICROS).and_then(|price| price.parse::<i64>().ok());
                     let minute = self.minutes_expected.entry(key).or_default();
@@ -202,10 +231,12 @@ impl Recount {
             if is_test(&impression.metadata) {
                 return Ok(());
             }
-            if !unbilled.contains(&record.offset) && !reversed.contains(&event) {
+            if !unbilled.for_good.contains(&record.offset) && !reversed.contains(&event) {
+                let impression = as_taken(&unbilled, record)?;
                 *self.expected_net.entry(impression.campaign_id.to_owned()).or_default() += impression.win_price_micros;
             }
-            if !uncounted.contains(&record.offset) {
+            if !uncounted.for_good.contains(&record.offset) {
+                let impression = as_taken(&uncounted, record)?;
                 let key = (impression.campaign_id.to_owned(), minute_of(impression.timestamp));
                 let minute = self.minutes_expected.entry(key).or_default();
                 minute.impressions += 1;
@@ -226,7 +257,7 @@ impl Recount {
         scan.records(CLICKS.name, partition, 0, |record| {
             let click: ClickEvent<'_> = decode(record)?;
             self.clicks += u64::from(record.offset >= clicks_from);
-            if !uncounted.contains(&record.offset) && !is_test(&click.metadata) {
+            if !uncounted.for_good.contains(&record.offset) && !is_test(&click.metadata) {
                 let key = (click.campaign_id.to_owned(), minute_of(click.timestamp));
                 self.minutes_expected.entry(key).or_default().clicks += 1;
             }

@@ -86,7 +86,9 @@ impl Scan<'_> {
                     if record.offset < fetched.from || record.offset >= extent.high_watermark {
                         continue;
                     }
-                    if let Some(from) = record.headers.get(HEADER).and_then(Provenance::decode) {
+                    // Only the first header is the producer's own: a dead letter carries those of its event behind it.
+                    let first = record.headers.clone().next().and_then(Result::ok).filter(|(name, _)| *name == HEADER);
+                    if let Some(from) = first.and_then(|(_, value)| Provenance::decode(value?)) {
                         let mark = marks.entry((from.service, from.partition)).or_insert(-1);
                         if from.n <= *mark {
                             continue;

@@ -9,6 +9,8 @@ pub enum Kind {
     Internal,
     /// The newest value of a key counts.
     Compacted,
+    /// Events that one service had set aside, brought back to it.
+    Replay,
 }
 
 /// Topic, schema of its values, kind.

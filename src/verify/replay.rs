@@ -12,7 +12,7 @@ use super::commits::{Claimed, Commit, Commits, Outcome, Range};
 use super::datum::Datum;
 use super::differences::Differences;
 use super::outputs::Outputs;
-use super::topics::{Entry, Origin, Walk};
+use super::topics::{Entry, Origin, Replayed, Walk};
 
 /// What is taken of the events of one topic by one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,7 +40,7 @@ pub enum Ending {
 
 /// Codes that follow from an event and the rules. A dead letter with another one is an accident of the process (a panic, an
 /// injected fault, a dependency that stayed away): the event had no effect, whatever the rules say of it.
-const RULE_CODES: [&str; 9] = [
+const RULE_CODES: [&str; 10] = [
     "SCHEMA_VIOLATION",
     "SIZE_VIOLATION",
     "SEMANTIC_VIOLATION",
@@ -50,7 +50,11 @@ const RULE_CODES: [&str; 9] = [
     "EXPIRED",
     "REFERENCE_MISSING",
     "UNPARKABLE",
+    MALFORMED,
 ];
+
+/// Code of a record of a replay topic that names no event.
+const MALFORMED: &str = "REPLAY_MALFORMED";
 
 /// Stands for every other code.
 const ACCIDENT: &str = "ACCIDENT";
@@ -118,7 +122,13 @@ struct Input {
 pub struct Shard<'r> {
     service: &'static str,
     partition: u32,
-    inputs: BTreeMap<&'static str, Input>,
+    inputs: BTreeMap<String, Input>,
+    /// Input that dead letters are filed with which name no event.
+    first_input: &'static str,
+    /// Last replay taken of an event: topic and offset.
+    replays: BTreeMap<(String, Offset), u32>,
+    /// Events that were set aside, with the number of the replay that failed; 0: when it came first.
+    set_aside: BTreeMap<(String, Offset), u32>,
     waiting: BTreeMap<(String, Offset), Entry>,
     rules: &'r mut dyn Rules,
 }
@@ -136,9 +146,15 @@ impl<'r> Shard<'r> {
         for (name, schema, kind) in topics.iter().filter_map(|name| catalogue::topic(name)) {
             let walk = Walk::new(log, name, partition)?;
             let next = walk.start;
-            inputs.insert(*name, Input { walk, schema, kind: *kind, next, marks: HashMap::new() });
+            inputs.insert((*name).to_owned(), Input { walk, schema, kind: *kind, next, marks: HashMap::new() });
         }
-        Ok(Self { service, partition, inputs, waiting: BTreeMap::new(), rules })
+        let name = format!("{service}-replay");
+        let walk = Walk::new(log, &name, partition)?;
+        let next = walk.start;
+        inputs.insert(name, Input { walk, schema: "", kind: Kind::Replay, next, marks: HashMap::new() });
+        let first_input = topics.first().copied().unwrap_or_default();
+        let (replays, set_aside, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { service, partition, inputs, first_input, replays, set_aside, waiting, rules })
     }
 
     /// Takes every standing commit, then accounts for what is left.
@@ -152,6 +168,9 @@ impl<'r> Shard<'r> {
         }
         self.rules.finish(&mut context.outputs);
         for (name, input) in &self.inputs {
+            if input.kind == Kind::Replay && input.walk.end == 0 {
+                continue;
+            }
             let account = context.accounts.entry(format!("{name}/{}", self.service)).or_default();
             account.events += (input.walk.end - input.walk.start) as u64;
             account.unaccounted += (input.walk.end - input.next).max(0) as u64;
@@ -237,6 +256,9 @@ impl<'r> Shard<'r> {
 
     /// Moves the mark of the producer; `false` for a repetition of ours (rule P7).
     fn note_origin(&mut self, topic: &str, entry: &Entry, context: &mut Context<'_>) -> bool {
+        if self.inputs.get(topic).is_some_and(|input| input.kind == Kind::Replay) {
+            return self.note_replay(topic, entry, context);
+        }
         let Some(Origin { service, partition, lineage, n }) = entry.origin else { return true };
         let Some(input) = self.inputs.get_mut(topic).filter(|input| input.kind != Kind::Compacted) else { return true };
         let mark = input.marks.entry((service, partition)).or_insert((lineage, -1));
@@ -251,21 +273,53 @@ impl<'r> Shard<'r> {
         true
     }
 
+    /// The event that a record of the replay topic stands for; `None` if it is none that this shard takes.
+    fn original(&self, entry: &Entry) -> Option<(Replayed, Entry)> {
+        let (replayed, original) = entry.replayed()?;
+        let is_input = self.inputs.get(&replayed.topic).is_some_and(|input| input.kind != Kind::Replay);
+        (is_input && replayed.partition == self.partition).then_some((replayed, original))
+    }
+
+    /// `false` for a replay that was taken before, or is older than one that was.
+    fn note_replay(&mut self, topic: &str, entry: &Entry, context: &mut Context<'_>) -> bool {
+        let Some((replayed, _)) = self.original(entry) else { return true };
+        let event = (replayed.topic, replayed.offset);
+        let last = self.replays.get(&event).copied().unwrap_or(0);
+        if replayed.n <= last {
+            return false;
+        }
+        // An event that was not set aside would be counted twice.
+        if self.set_aside.remove(&event) != Some(replayed.n - 1) {
+            let place = format!("{topic}-{}@{}", self.partition, entry.offset);
+            let what = format!("{}@{} was set aside", event.0, event.1);
+            context.differences.add(place, what, format!("its replay {}", replayed.n));
+        }
+        self.replays.insert(event, replayed.n);
+        true
+    }
+
     /// One event, judged by the rules unless an accident kept it from them.
     fn take(&mut self, topic: &str, entry: &Entry, claim: Option<&Outcome>, now_ms: i64, context: &mut Context<'_>) {
         context.rows += 1;
         let dead = claim.filter(|claim| claim.claimed == Claimed::DeadLettered);
         let accident = dead.is_some_and(|claim| !RULE_CODES.contains(&claim.code.as_str()));
-        let Some(input) = self.inputs.get(topic) else { return };
         if accident {
             return self.end(topic, entry, claim, Ending::Dead(ACCIDENT), context);
         }
-        if input.kind == Kind::Compacted && entry.value.is_none() {
+        let Some(input) = self.inputs.get(topic) else { return };
+        // A replay is judged as the event that it stands for.
+        let original = if input.kind == Kind::Replay { self.original(entry) } else { None };
+        let (name, seen) = original.as_ref().map_or((topic, entry), |(of, original)| (of.topic.as_str(), original));
+        let Some(input) = self.inputs.get(name) else { return };
+        if input.kind == Kind::Replay {
+            return self.end(topic, entry, claim, Ending::Dead(MALFORMED), context);
+        }
+        if input.kind == Kind::Compacted && seen.value.is_none() {
             return self.end(topic, entry, claim, Ending::Done, context);
         }
-        let bytes = entry.value.as_deref().unwrap_or_default();
+        let bytes = seen.value.as_deref().unwrap_or_default();
         let value = context.schemas.decode(input.schema, bytes);
-        let event = Event { topic, key: &entry.key, bytes: bytes.len(), value: &value, now_ms };
+        let event = Event { topic: name, key: &seen.key, bytes: bytes.len(), value: &value, now_ms };
         let ending = self.rules.event(&event, &mut context.outputs);
         self.end(topic, entry, claim, ending, context);
     }
@@ -302,9 +356,22 @@ impl<'r> Shard<'r> {
             context.differences.add(place(), code, &claim.code);
         }
         if let Ending::Dead(_) = ending {
-            let letters = context.outputs.dead.entry(format!("{topic}-dlq")).or_default();
-            letters.insert(format!("{}-{}@{}", self.service, self.partition, entry.offset), entry.value.clone());
+            self.expect_letter(topic, entry, context);
         }
+    }
+
+    /// A dead letter is filed under the event's own topic and place, with the replay that failed where it was one.
+    fn expect_letter(&mut self, topic: &str, entry: &Entry, context: &mut Context<'_>) {
+        let is_replay = self.inputs.get(topic).is_some_and(|input| input.kind == Kind::Replay);
+        let (filed, place, offset, n) = match self.original(entry).filter(|_| is_replay) {
+            Some((of, _)) => (of.topic.clone(), of.topic, of.offset, of.n),
+            None if is_replay => (self.first_input.to_owned(), topic.to_owned(), entry.offset, 0),
+            None => (topic.to_owned(), topic.to_owned(), entry.offset, 0),
+        };
+        self.set_aside.insert((place.clone(), offset), n);
+        let letters = context.outputs.dead.entry(format!("{filed}-dlq")).or_default();
+        let id = format!("{}-{} {place}@{offset} replay {n}", self.service, self.partition);
+        letters.insert(id, entry.value.clone());
     }
 }
 

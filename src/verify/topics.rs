@@ -12,6 +12,8 @@ const FETCH_BYTES: usize = 256 << 10;
 /// Header that names the producer of a record (rule P6) and the one of a boundary (rule P10).
 const PROVENANCE: &[u8] = b"bh";
 const BOUNDARY: &[u8] = b"bh-boundary";
+/// First header of a replay.
+const REPLAY: &[u8] = b"bh-replay";
 
 /// Which shard sent a record, and its number among those to this partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,27 @@ impl Origin {
             lineage: i64::from_be_bytes(*lineage),
             n: i64::from_be_bytes(rest.try_into().ok()?),
         })
+    }
+}
+
+/// Which event a replay stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replayed {
+    pub topic: String,
+    pub partition: u32,
+    pub offset: Offset,
+    /// Replays of this event so far, this one included.
+    pub n: u32,
+}
+
+impl Replayed {
+    /// Topic, partition, offset, n, time of the first failure and job, between slashes.
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [topic, partition, offset, n, first_failed_ms, _job] = parts[..] else { return None };
+        first_failed_ms.parse::<i64>().ok()?;
+        let (partition, offset, n) = (partition.parse().ok()?, offset.parse().ok()?, n.parse().ok()?);
+        (offset >= 0 && n > 0).then(|| Self { topic: topic.to_owned(), partition, offset, n })
     }
 }
 
@@ -63,10 +86,18 @@ impl Entry {
             timestamp_ms: record.timestamp_ms,
             key: record.key.unwrap_or_default().to_vec(),
             value: record.value.map(<[u8]>::to_vec),
-            origin: header(PROVENANCE).and_then(|value| Origin::parse(value)),
+            // Only the first header is the producer's own: a dead letter carries those of its event behind it.
+            origin: headers.first().filter(|(name, _)| name == PROVENANCE).and_then(|(_, value)| Origin::parse(value)),
             is_boundary: header(BOUNDARY).is_some(),
             headers,
         })
+    }
+
+    /// The event that a record of a replay topic stands for, as it was when it came first.
+    pub fn replayed(&self) -> Option<(Replayed, Self)> {
+        let (name, value) = self.headers.first()?;
+        let replayed = Replayed::parse(std::str::from_utf8(value).ok().filter(|_| name == REPLAY)?)?;
+        Some((replayed, Self { headers: self.headers[1..].to_vec(), origin: None, ..self.clone() }))
     }
 
     /// A header as text.

@@ -103,9 +103,9 @@ impl Auditor {
 }
 
 impl ShardAudit {
-    /// Names of the service's inputs.
+    /// Names of the topics that the service reads.
     pub fn inputs(&self) -> impl Iterator<Item = &'static str> {
-        self.spec.inputs.iter().map(|topic| topic.name)
+        self.spec.reads().map(|topic| topic.name)
     }
 
     fn advance(

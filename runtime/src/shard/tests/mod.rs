@@ -237,8 +237,8 @@ fn standing_total(log: &PlainLog) -> i64 {
                 };
                 if standing.admit(record.offset, &entry) == Verdict::Stands {
                     for row in commit.delta.iter().filter(|d| d.table == "totals").flat_map(|d| d.rows.iter()) {
-                        let total: Total = crate::state::row::decode_exact(row.value.unwrap()).unwrap();
-                        totals.insert((partition, row.key.to_vec()), total.micros);
+                        let total = row.value.map(|value| crate::state::row::decode_exact::<Total>(value).unwrap());
+                        totals.insert((partition, row.key.to_vec()), total.map_or(0, |total| total.micros));
                     }
                 }
             }
