@@ -8,6 +8,10 @@ use serde::Deserialize;
 /// Looked for in the working directory where no other file is named.
 const FILE: &str = "bulkhead.toml";
 const FILE_MAX_BYTES: u64 = 1 << 20;
+/// Where the edge listens if nobody says otherwise.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+/// Where the admin listener is if nobody says otherwise.
+pub const ADMIN_DEFAULT: &str = "127.0.0.1:8081";
 const KEYS: [&str; 4] = ["data", "partitions", "lists", "instance"];
 const PARTITIONS_DEFAULT: u32 = 4;
 const PARTITIONS_MAX: u32 = 256;

@@ -74,6 +74,9 @@ pub struct Variant {
     pub retry_delays: Option<Vec<Duration>>,
     /// Keep every commit, so that a recount from the start is possible.
     pub keep_commits: bool,
+    /// Money is kept at hand for every active campaign, also while nobody bids for it: the first request after a quiet
+    /// night is bid on, too. Costs a lease a campaign every few seconds.
+    pub keep_leases: bool,
 }
 
 /// What decisions are made from, with how old each is.
@@ -127,7 +130,7 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     services.fraud.lists = lists.clone();
     let platform =
         Platform::start(env.clone(), log.clone(), catalogue::services(&services), config(settings, variant)).await?;
-    let views = start_views(env, &platform, settings, lists)?;
+    let views = start_views(env, &platform, settings, variant, lists)?;
     Ok(Composed { env: env.clone(), log, platform, views })
 }
 
@@ -151,12 +154,21 @@ fn threads_a_bulkhead() -> usize {
     (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 2)
 }
 
-fn start_views(env: &Env, platform: &Platform, settings: &Settings, lists: Arc<Lists>) -> Result<Views, ComposeError> {
+fn start_views(
+    env: &Env,
+    platform: &Platform,
+    settings: &Settings,
+    variant: &Variant,
+    lists: Arc<Lists>,
+) -> Result<Views, ComposeError> {
     // An incarnation is never met again: what an earlier one has borrowed is not ours to spend (rule P16).
     let incarnation: u64 = env.random.stream("incarnation").u64(..);
     let holder = format!("{}/{incarnation:016x}", settings.instance);
-    let leases =
-        Arc::new(LeaseBook::new(&holder, LeaseBookConfig { bids_min: BIDS_MIN, ..LeaseBookConfig::default() }));
+    let mut book = LeaseBookConfig { bids_min: BIDS_MIN, ..LeaseBookConfig::default() };
+    if variant.keep_leases {
+        book.idle_ms = i64::MAX;
+    }
+    let leases = Arc::new(LeaseBook::new(&holder, book));
     let ((campaigns_view, campaigns), (placeholders_view, placeholders)) =
         (CampaignsView::new(), PlaceholdersView::new());
     let start = |view: Box<dyn View>| {

@@ -19,6 +19,11 @@ pub fn rss_max_bytes() -> u64 {
     status_kib("VmHWM:") * 1_024
 }
 
+/// Resident memory now, bytes; 0 where /proc is not there.
+pub fn rss_bytes() -> u64 {
+    status_kib("VmRSS:") * 1_024
+}
+
 fn status_kib(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));

@@ -37,6 +37,17 @@ impl Env {
     pub fn is_simulation(&self) -> bool {
         matches!(self.threads, Threads::Current)
     }
+
+    /// 32 bytes that nobody outside can guess, for keys and tokens. In the simulation they follow from the seed.
+    pub fn secret(&self, name: &str) -> [u8; 32] {
+        let mut secret = [0u8; 32];
+        if self.is_simulation() {
+            self.random.stream(name).fill(&mut secret);
+        } else {
+            getrandom::fill(&mut secret).expect("the operating system gives randomness");
+        }
+        secret
+    }
 }
 
 /// Monotonic and wall time. Sleeping goes through tokio's clock in both worlds, which the simulation pauses.
@@ -142,16 +153,32 @@ pub struct BulkheadRuntime {
 impl BulkheadRuntime {
     /// `threads` worker threads named `name`; `nice` raises their niceness (0 serves first, 19 last).
     pub fn new(env: &Env, name: &str, threads: usize, nice: i32) -> std::io::Result<Self> {
+        Self::build(env, name, threads, nice, |builder| builder)
+    }
+
+    /// Like `new`, for a bulkhead that also speaks to the network.
+    pub fn with_network(env: &Env, name: &str, threads: usize, nice: i32) -> std::io::Result<Self> {
+        Self::build(env, name, threads, nice, tokio::runtime::Builder::enable_io)
+    }
+
+    fn build(
+        env: &Env,
+        name: &str,
+        threads: usize,
+        nice: i32,
+        enable: impl FnOnce(&mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder,
+    ) -> std::io::Result<Self> {
         match env.threads {
             Threads::Current => Ok(Self { handle: tokio::runtime::Handle::current(), own: None }),
             Threads::PerBulkhead => {
-                let own = tokio::runtime::Builder::new_multi_thread()
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                builder
                     .worker_threads(threads)
                     .max_blocking_threads(2)
                     .thread_name(name)
                     .on_thread_start(move || lower_priority(nice))
-                    .enable_time()
-                    .build()?;
+                    .enable_time();
+                let own = enable(&mut builder).build()?;
                 Ok(Self { handle: own.handle().clone(), own: Some(own) })
             }
         }

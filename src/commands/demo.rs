@@ -115,7 +115,7 @@ async fn perform(settings: Settings, spec: RunSpec, data: PathBuf, output: Outpu
     let mut signals = Signals::new()?;
     let env = Env::production();
     let opening = Opening::start(&env, &spec)?;
-    let variant = Variant { retry_delays: Some(RETRY_DELAYS.to_vec()), keep_commits: true, only: None };
+    let variant = Variant { retry_delays: Some(RETRY_DELAYS.to_vec()), keep_commits: true, ..Variant::default() };
     let up = compose(&env, &data, &settings, &variant).await?;
     eprintln!("input: {}; retry delays 100ms/500ms/2s", input_name(&spec.input));
     let mut live = Live::new();

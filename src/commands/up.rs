@@ -1,5 +1,6 @@
 //! `bulkhead up`: the platform as a server.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Output;
 use crate::config::{self, PlatformArgs};
+use crate::edge::Edge;
+use crate::edge::config::EdgeConfig;
 use crate::exit::CommandError;
 use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line};
 
@@ -33,9 +36,12 @@ pub struct UpArgs {
     /// Run these services, and no others, in this process
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub only: Option<Vec<String>>,
-    /// Work off every backlog, then drain and end
+    /// Work off every backlog, then drain and end; opens no port unless asked
     #[arg(long)]
     pub until_idle: bool,
+    /// Public edge: bid requests and tracking [default: 127.0.0.1:8080, or any free port if that is taken]
+    #[arg(long, value_name = "ADDR", env = "BULKHEAD_LISTEN")]
+    pub listen: Option<String>,
 }
 
 /// Runs until a signal, or until nothing is left to do.
@@ -50,10 +56,17 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let env = Env::production();
         let started_us = env.clock.mono_us();
         // Its commits are what `verify` recounts from.
-        let variant = Variant { only: args.only.clone(), keep_commits: args.until_idle, ..Variant::default() };
+        let serves = !args.until_idle || args.listen.is_some();
+        let variant = Variant {
+            only: args.only.clone(),
+            keep_commits: args.until_idle,
+            keep_leases: serves,
+            ..Variant::default()
+        };
         let up = compose(&env, &data, &settings, &variant).await?;
         let names: Vec<_> = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.spec.name).collect();
         eprintln!("up on {}: {}", data.display(), names.join(", "));
+        let edge = if serves { Some(start_edge(&up, &data, &args).await?) } else { None };
         let idle = if args.until_idle {
             tokio::select! {
                 biased;
@@ -65,6 +78,11 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
             false
         };
         let events: u64 = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.stats.tally().total()).sum();
+        if let Some(edge) = &edge {
+            let started_us = env.clock.mono_us();
+            edge.drain().await;
+            eprintln!("drain edge         in {} ms", (env.clock.mono_us() - started_us) / 1_000);
+        }
         let late = drain(&up, &mut signals).await;
         let ok = late == 0 && (idle || !args.until_idle);
         if output == Output::Json {
@@ -76,6 +94,20 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         }
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+async fn start_edge(up: &Composed, data: &Path, args: &UpArgs) -> Result<Edge, CommandError> {
+    let edge = Edge::start(up, data, args.listen.as_deref(), EdgeConfig::default()).await;
+    let edge = match edge {
+        Ok(edge) => edge,
+        Err(error) => {
+            // Nothing has come in: what runs is stopped as a crash would, and comes back by itself.
+            up.platform.kill();
+            return Err(CommandError::failed(error));
+        }
+    };
+    eprintln!("edge on http://{}", edge.address);
+    Ok(edge)
 }
 
 /// Waits until nothing is left to do. What waits for its time is not waited for: once nothing else is left, the clock

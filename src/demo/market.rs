@@ -16,7 +16,7 @@ use runtime::log::AppendError;
 use tokio::sync::mpsc;
 
 use super::progress::Progress;
-use super::source::{Appended, SLICES_IN_FLIGHT, Slices, SourceError, trace};
+use crate::sources::slices::{Appended, SLICES_IN_FLIGHT, Slices, SourceError, trace};
 
 /// Messages that may wait for their time: about 400 bytes each, and what they share of their bid.
 const QUEUE_MAX: usize = 100_000;

@@ -1,7 +1,7 @@
 //! The main job: real traffic through the whole platform, a fault on purpose, and a verdict.
 //!
-//! `run` plays: `requests` and `market` are the two sources that a demo has over `up`, `treasury` keeps them in money,
-//! `faults` breaks things, `live` shows it. `recount` and `commits` count again, `invariants` judges, `screen` tells.
+//! `run` plays: `requests` and `market` are the two sources that a demo has over `up`, `faults` breaks things,
+//! `live` shows it. `recount` and `commits` count again, `invariants` judges, `screen` tells.
 
 pub mod commits;
 pub mod faults;
@@ -16,5 +16,3 @@ pub mod requests;
 pub mod run;
 pub mod scan;
 pub mod screen;
-pub mod source;
-pub mod treasury;

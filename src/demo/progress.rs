@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counters of the sources. A request counts when its decision is acknowledged by the log's queue.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub struct Progress {
     /// Messages of the simulated market appended so far.
     pub market: AtomicU64,
     /// Times that a source waited because the disk was full.
-    pub pauses: AtomicU64,
+    pub pauses: Arc<AtomicU64>,
     /// Monotonic time of the first decision, microseconds; 0 before it.
     first_us: AtomicU64,
     pub input_done: AtomicBool,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::bidder::{DecideConfig, decide};
+use actors::bidder::DecideConfig;
 use actors::input::Line;
 use actors::market::Bid;
 use actors::openrtb::{BidRequest, Rejected};
@@ -18,8 +18,9 @@ use super::input::Lines;
 use super::market::Decided;
 use super::pace::Pace;
 use super::progress::Progress;
-use super::source::{Slices, SourceError, trace};
 use crate::platform::Views;
+use crate::sources::decision::decided;
+use crate::sources::slices::{Slices, SourceError, trace};
 
 /// What dead letters of the input are filed under.
 pub const INPUT_NAME: &str = "requests";
@@ -126,17 +127,14 @@ fn decide_one(
     progress: &Progress,
     bids: &mut Vec<Bid>,
 ) -> Result<(), AppendError> {
-    let (started_us, now_ms) = (env.clock.mono_us(), env.clock.wall_ms());
-    let decision = views.with(|views| decide(request, views, config, now_ms));
-    let decision_us = (env.clock.mono_us() - started_us) as i64;
-    match &decision.outcome {
-        Ok(_) => Progress::add(&progress.bids),
-        Err(reason) => progress.no_bid(reason.as_str()),
-    }
     let trace = trace(&request.id);
-    decision.with_event(decision_us, |event| {
+    decided(env, views, config, request, |decision, event| {
+        match &decision.outcome {
+            Ok(_) => Progress::add(&progress.bids),
+            Err(reason) => progress.no_bid(reason.as_str()),
+        }
         bids.extend(Bid::from_event(event));
-        slices.producer.add(&BIDS, decision.key(), now_ms, event, trace.as_ref())
+        slices.producer.add(&BIDS, decision.key(), decision.timestamp_ms, event, trace.as_ref())
     })?;
     slices.added(EVENT_BYTES);
     Ok(())

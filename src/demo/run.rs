@@ -23,11 +23,11 @@ use super::progress::Progress;
 use super::recount::{Begin, COUNTED, Recount, recount};
 use super::requests::{INPUT_NAME, RequestSource, ensure_dead_letters};
 use super::scan::Scan;
-use super::source::{SLICES_IN_FLIGHT, Slices, SourceError};
-use super::treasury::Treasury;
 use crate::args::{FaultSpec, Speed};
 use crate::exit::CommandError;
 use crate::platform::Composed;
+use crate::sources::slices::{SLICES_IN_FLIGHT, Slices, SourceError};
+use crate::sources::treasury::Treasury;
 use crate::usage;
 
 /// The run's own loop: faults, samples and the screen.
@@ -216,7 +216,7 @@ async fn start_sources(
     let (env, log, partitions) = (&up.env, &up.log, up.platform.partitions);
     let campaigns = demo_campaigns(spec.seed);
     let slices = Slices::new(env, log, "treasury", partitions);
-    let mut treasury = Treasury::new(env, slices, progress.clone(), up.views.clone());
+    let mut treasury = Treasury::new(env, slices, progress.pauses.clone(), up.views.clone());
     treasury.open(&campaigns).await.map_err(CommandError::failed)?;
     let rates = Rates::default();
     let (delay_divisor, conversion_time_divisor) =

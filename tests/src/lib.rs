@@ -1,5 +1,6 @@
 //! What the tests of the whole share.
 
+pub mod http;
 pub mod log_cases;
 pub mod program;
 pub mod tidy;

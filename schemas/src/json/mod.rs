@@ -3,9 +3,11 @@
 //! that JSON lacks are quoted.
 
 mod decimal;
+mod encode;
 mod text;
 
 pub(crate) use decimal::write_decimal;
+pub use encode::{EncodeJsonError, encode};
 pub(crate) use text::{write_bytes, write_double, write_float, write_text};
 
 use crate::{

@@ -1,7 +1,7 @@
-//! Brings the demo's campaigns in, and keeps the purses of this process filled while it bids.
+//! Keeps the purses of this process filled while it bids; for the demo it also brings the campaigns in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actors::bidder::LeaseDemand;
@@ -11,8 +11,7 @@ use actors::topics::{BUDGETS_CHANGES, CAMPAIGNS_CHANGES, LEASE_REQUESTS};
 use runtime::env::Env;
 use runtime::log::AppendError;
 
-use super::progress::Progress;
-use super::source::{Slices, SourceError};
+use super::slices::{Slices, SourceError};
 use crate::platform::Views;
 
 /// How often the book is asked what it lacks.
@@ -24,13 +23,14 @@ const READY_LIMIT_MS: i64 = 15_000;
 pub struct Treasury {
     env: Env,
     slices: Slices,
-    progress: Arc<Progress>,
+    /// Times that it waited because the disk was full.
+    pauses: Arc<AtomicU64>,
     views: Views,
 }
 
 impl Treasury {
-    pub fn new(env: &Env, slices: Slices, progress: Arc<Progress>, views: Views) -> Self {
-        Self { env: env.clone(), slices, progress, views }
+    pub fn new(env: &Env, slices: Slices, pauses: Arc<AtomicU64>, views: Views) -> Self {
+        Self { env: env.clone(), slices, pauses, views }
     }
 
     /// Brings campaigns and budgets in as the change stream of their database would, and waits until decisions can be
@@ -101,6 +101,6 @@ impl Treasury {
     }
 
     async fn flush(&mut self) -> Result<(), AppendError> {
-        self.slices.send(&self.progress.pauses).await.await
+        self.slices.send(&self.pauses).await.await
     }
 }

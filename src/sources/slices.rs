@@ -1,9 +1,9 @@
-//! What both sources of a run share: records go out in slices, and only so many slices are unanswered at once.
+//! What sources share: records go out in slices, and only so many slices are unanswered at once.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actors::input::InputError;
@@ -11,8 +11,6 @@ use runtime::env::Env;
 use runtime::log::{AppendError, Log};
 use runtime::producer::Producer;
 use runtime::trace::{TraceId, TraceParent};
-
-use super::progress::Progress;
 
 /// Records of one slice at most.
 pub const SLICE_RECORDS: usize = 256;
@@ -104,7 +102,7 @@ impl Slices {
         while let Err(error) = self.log.room() {
             if !told {
                 eprintln!("paused: {error}");
-                Progress::add(pauses);
+                pauses.fetch_add(1, Ordering::Relaxed);
                 told = true;
             }
             // Anything but a full disk is for the append to report.

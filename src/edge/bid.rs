@@ -1,0 +1,87 @@
+//! `POST /openrtb2/bid`: answered from views in this process's memory. The decision is written before it is answered; on
+//! the disk's sync the answer waits only where that is configured (docs/decisions/0012).
+
+use actors::bidder::{DecideConfig, NoBid};
+use actors::openrtb::{self, BidRequest};
+use actors::topics::BIDS;
+use hyper::body::Incoming;
+use hyper::{Method, Request};
+
+use super::answer::{self, Answer, Refused};
+use super::serve::Served;
+use super::{depth, facts, query, response};
+use crate::sources::decision::decided;
+use crate::sources::slices::trace;
+
+/// OpenRTB's "insufficient auction time": what is told to those who are turned away.
+const NBR_NO_TIME: i32 = 15;
+
+/// Answers one bid request.
+///
+/// # Errors
+/// [`Refused`], for the sender.
+pub async fn bid(served: &Served, request: Request<Incoming>, since_us: u64) -> Result<Answer, Refused> {
+    if request.method() != Method::POST {
+        return Err(Refused::bad("METHOD", "bid requests are POSTed to /openrtb2/bid as JSON"));
+    }
+    if let Some(why) = served.appender.behind() {
+        // Whoever came before is served first. Nothing of the body is read, so this costs next to nothing.
+        served.stats.reason("shed", why);
+        return Ok(answer::no_bid(NBR_NO_TIME));
+    }
+    let wants_reason = query::value(request.uri().query(), "nbr").is_some();
+    let body = served.body(request).await?;
+    if !depth::is_within(&body, served.config().depth_max) {
+        return Err(Refused::bad("DEPTH", format!("JSON nests deeper than {}", served.config().depth_max)));
+    }
+    let parsed = openrtb::parse(&body).map_err(|rejected| Refused::bad(rejected.kind(), rejected.to_string()))?;
+    answer_request(served, &parsed, since_us, wants_reason).await
+}
+
+async fn answer_request(
+    served: &Served,
+    request: &BidRequest<'_>,
+    since_us: u64,
+    wants_reason: bool,
+) -> Result<Answer, Refused> {
+    let config = decide_config(served, since_us);
+    let (keys, trace) = (served.keys.load(), trace(&request.id));
+    let (answer, pending) = decided(&served.env, &served.views, &config, request, |decision, event| {
+        let facts = facts::of_bid(event).unwrap_or_default();
+        let bid = response::bid(decision, event.bid_id, &facts, &keys, &served.base());
+        let answer = match (&decision.outcome, bid) {
+            (Ok(_), Some(bid)) => answer::json(bid),
+            (Err(reason), _) => {
+                served.stats.reason("no_bid", reason.as_str());
+                no_bid(&request.id, *reason, wants_reason)
+            }
+            (Ok(_), None) => answer::nothing(),
+        };
+        let timestamp_ms = decision.timestamp_ms;
+        (answer, served.appender.append(&BIDS, decision.key(), timestamp_ms, event, trace.as_ref()))
+    });
+    // The event is bounded by the body's limit; a record that the log cannot take is a bid that is not made.
+    let pending = pending.map_err(|error| Refused::bad(error.kind(), error.to_string()))?;
+    if served.config().bid_waits_for_log {
+        served.settled(pending).await?;
+    }
+    Ok(answer)
+}
+
+/// What is left of the exchange's time counts from the arrival of the request.
+fn decide_config(served: &Served, since_us: u64) -> DecideConfig {
+    let gone_ms = served.env.clock.mono_us().saturating_sub(since_us) / 1_000;
+    let default = DecideConfig::default();
+    DecideConfig {
+        filter_invalid_traffic: served.config().filter_invalid_traffic,
+        answer_ms: default.answer_ms.saturating_add(u32::try_from(gone_ms).unwrap_or(u32::MAX)),
+        ..default
+    }
+}
+
+fn no_bid(id: &str, reason: NoBid, wants_reason: bool) -> Answer {
+    match wants_reason {
+        true => answer::json(response::no_bid(id, reason.code())),
+        false => answer::no_bid(reason.code()),
+    }
+}
