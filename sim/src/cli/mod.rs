@@ -4,6 +4,7 @@ mod children;
 pub mod compare;
 pub mod crashpoints;
 mod html;
+pub mod model;
 pub mod mutants;
 pub mod run;
 pub mod shrink;
@@ -53,6 +54,8 @@ pub enum Command {
     Crashpoints(crashpoints::Args),
     /// Months of faults in three worlds: the synchronous chain, the same tuned, and the platform
     Compare(compare::Args),
+    /// The commit protocol searched exhaustively, whole and with each rule weakened
+    Model(model::Args),
     /// A scenario file again, as `shrink` saved it
     Replay(run::ReplayArgs),
     /// First diverging line of two trace files
