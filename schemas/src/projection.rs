@@ -3,7 +3,7 @@
 
 use crate::{
     codec::{DecodeError, DecodeErrorKind as E, Limits, Reader},
-    model::{Kind, NodeId, Schema},
+    model::{Kind, NodeId, Schema, Steps, default_branch},
     plan::{Op, Plan, Step, StepId},
 };
 use serde_json::Value as Json;
@@ -225,7 +225,7 @@ impl Fallback {
     /// From a default, which fits its type: the union's branch does not show in a slot.
     fn new(schema: &Schema, ty: NodeId, json: &Json) -> Self {
         match (schema.kind(ty), json) {
-            (Kind::Union(branches), json) => match crate::model::default_branch(schema, branches, json) {
+            (Kind::Union(branches), json) => match default_branch(schema, branches, json, &mut Steps::new()) {
                 Some(branch) => Self::new(schema, branches[branch], json),
                 None => Self::Null,
             },

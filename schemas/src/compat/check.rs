@@ -169,6 +169,7 @@ impl<'s> Checked<'s> {
         for (i, branch) in branches.iter().enumerate() {
             let token = i.to_string();
             let found = self.pair((reader, *branch), &Pointer::ROOT, depth)?;
+            extend(&mut all, &thrown(&found), &segment(self.writer, *branch));
             if let Some(first) = found.first() {
                 let why = (first.why.clone(), first.fix.clone());
                 extend(
@@ -194,6 +195,10 @@ impl<'s> Checked<'s> {
             let found = self.pair((*branch, writer), &Pointer::ROOT, depth)?;
             if found.is_empty() {
                 return Ok(vec![]);
+            }
+            let thrown = thrown(&found);
+            if !thrown.is_empty() {
+                return Ok(thrown);
             }
             if std::mem::discriminant(self.reader.kind(*branch)) == std::mem::discriminant(self.writer.kind(writer)) {
                 nearest = Some(found);
@@ -272,6 +277,11 @@ fn symbols(reader: &Enum, writer: &Enum, at: &Pointer<'_>) -> Option<Incompatibi
         return None;
     }
     Some(incompatibility(K::MissingEnumSymbols, &at.then("symbols"), explain::missing_symbols(reader, &missing)))
+}
+
+/// What ends Java's check with an exception, even inside a branch that another one would make up for.
+fn thrown(found: &[Incompatibility]) -> Vec<Incompatibility> {
+    found.iter().filter(|i| i.kind == K::AmbiguousAlias).cloned().collect()
 }
 
 fn segment(schema: &Schema, branch: NodeId) -> String {

@@ -63,6 +63,16 @@ fn ambiguous_alias_is_no_verdict_of_luck() {
     assert_eq!(found(reader, writer), [(K::AmbiguousAlias, "$.c".to_owned())]);
 }
 
+/// Java's check ends with an exception, whatever the other branches are.
+#[test]
+fn an_ambiguous_branch_is_not_made_up_for() {
+    let record = |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
+    let writer = record("E", r#"{"name":"a","type":"int"},{"name":"b","type":"int"}"#);
+    let other = record("F", r#"{"name":"c","aliases":["a","b"],"type":"int"}"#);
+    assert_eq!(found(&format!("[{other},{writer}]"), &writer), [(K::AmbiguousAlias, "$.c".to_owned())]);
+    assert_eq!(found(&format!("[{writer},{other}]"), &writer), []);
+}
+
 /// A diamond of references has 2^40 places; the list is cut, the verdict is not.
 #[test]
 fn a_hostile_pair_ends() {

@@ -57,7 +57,8 @@ fn times_plus(limbs: &mut Vec<u64>, factor: u64, plus: u64) {
         *limb = value % LIMB;
         carry = value / LIMB;
     }
-    if carry > 0 {
-        limbs.push(carry);
+    while carry > 0 {
+        limbs.push(carry % LIMB);
+        carry /= LIMB;
     }
 }

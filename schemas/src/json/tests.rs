@@ -63,6 +63,24 @@ fn decimals_are_exact_at_any_length() {
     for n in [i128::MAX, i128::MIN, 1_000_000_000, -1_000_000_000, 999_999_999, 1 << 64, -(1 << 64), 123_456_789_012] {
         assert_eq!(of(&n.to_be_bytes(), 0), some(&n.to_string()));
     }
+    // Digit by digit, as on paper.
+    for (len, byte) in (1..200).zip([0x7f, 0x41, 0xff, 0x80, 0xde].into_iter().cycle()) {
+        let mut digits = vec![0_u32];
+        for b in std::iter::once(0).chain(std::iter::repeat_n(byte, len)) {
+            let mut carry = u32::from(b);
+            for digit in &mut digits {
+                carry += *digit * 256;
+                *digit = carry % 10;
+                carry /= 10;
+            }
+            while carry > 0 {
+                digits.push(carry % 10);
+                carry /= 10;
+            }
+        }
+        let text: String = digits.iter().rev().map(u32::to_string).collect();
+        assert_eq!(of(&[&[0][..], &vec![byte; len]].concat(), 0), some(&text));
+    }
     assert_eq!(of(&[], 0), None);
     assert_eq!(of(&[1; 2000], 0), None);
     assert_eq!(of(&[&[0; 2000][..], &[5]].concat(), 0), some("5"));
@@ -83,6 +101,20 @@ fn fields_are_renamed_reordered_promoted_defaulted_and_dropped() {
     assert_eq!(text(&writer, &reader, &datum[..5]), Err(("truncated", 5)));
     // What is dropped is checked too: here the key of the dropped map.
     assert_eq!(text(&writer, &reader, b"\x0e\x02\x02\xff\x02\x02v\x00\x04hi"), Err(("utf8", 3)));
+}
+
+/// As Java reads: an alias takes the writer's field, and what is left of the name has its default.
+#[test]
+fn an_alias_speaks_before_a_name() {
+    let reader = record(r#"{"name":"b","type":"int","aliases":["d"]},{"name":"d","type":"int","default":9}"#);
+    assert_eq!(text(&record(r#"{"name":"d","type":"int"}"#), &reader, b"\x02").unwrap(), r#"{"b":1,"d":9}"#);
+    let both = record(r#"{"name":"b","type":"int"},{"name":"d","type":"int"}"#);
+    assert_eq!(text(&both, &reader, b"\x02\x04").unwrap(), r#"{"b":1,"d":2}"#);
+    assert_eq!(text(&reader, &reader, b"\x02\x04").unwrap(), r#"{"b":1,"d":2}"#);
+    let only = record(r#"{"name":"b","type":"int","aliases":["d"]}"#);
+    assert_eq!(text(&both, &only, b"\x02\x04"), Err(("ambiguous_alias", 0)));
+    let own = record(r#"{"name":"b","type":"int","aliases":["b"]}"#);
+    assert_eq!(text(&own, &own, b"\x02").unwrap(), r#"{"b":1}"#);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 
 use super::{Kind, NodeId, Schema};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 impl Schema {
     /// The Parsing Canonical Form.
     pub fn canonical_form(&self) -> String {
         let mut out = String::new();
-        self.write_canonical(self.root(), &mut vec![false; self.len()], &mut out);
+        self.write_canonical(self.root(), &mut BTreeSet::new(), &mut out);
         out
     }
 
@@ -18,10 +18,10 @@ impl Schema {
         Sha256::digest(self.canonical_form()).into()
     }
 
-    fn write_canonical(&self, id: NodeId, defined: &mut [bool], out: &mut String) {
+    fn write_canonical<'s>(&'s self, id: NodeId, defined: &mut BTreeSet<&'s str>, out: &mut String) {
         let kind = self.kind(id);
         if let Some(name) = kind.name()
-            && std::mem::replace(&mut defined[id.index()], true)
+            && !defined.insert(name.full())
         {
             return quote(name.full(), out);
         }
@@ -57,7 +57,7 @@ impl Schema {
         }
     }
 
-    fn wrap(&self, before: &str, inner: NodeId, defined: &mut [bool], out: &mut String) {
+    fn wrap<'s>(&'s self, before: &str, inner: NodeId, defined: &mut BTreeSet<&'s str>, out: &mut String) {
         out.push_str(before);
         self.write_canonical(inner, defined, out);
         out.push('}');

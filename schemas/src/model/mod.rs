@@ -6,8 +6,9 @@ mod default;
 mod error;
 mod logical;
 mod parse;
+mod same;
 
-pub use default::default_branch;
+pub(crate) use default::{Steps, default_branch};
 pub use error::{SchemaError, SchemaErrorKind};
 pub use logical::Logical;
 

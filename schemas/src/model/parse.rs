@@ -1,8 +1,9 @@
-//! JSON to schema graph. Names may be used before they are defined, as Java's parser allows since 1.12.
+//! JSON to schema graph. Names may be used before they are defined, and defined again if nothing differs, as Java's parser
+//! allows since 1.12.
 
 use super::{
     Enum, Field, Fixed, Kind, Logical, NESTING_MAX, NODES_MAX, Name, Node, NodeId, Record, SCHEMA_BYTES_MAX, Schema,
-    SchemaError, SchemaErrorKind as E,
+    SchemaError, SchemaErrorKind as E, Steps, same::same,
 };
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +23,14 @@ pub(super) fn schema(text: &str, references: &[&str]) -> Result<Schema, SchemaEr
 
 #[derive(Default)]
 struct Parser {
-    /// `None`: a name that was used and is not defined yet.
+    /// `None`: a definition that is being read, or a name that was used before its definition.
     nodes: Vec<Option<Node>>,
+    /// Definitions by full name. A record's own name is there when the record is complete.
     names: BTreeMap<String, NodeId>,
-    /// Where each undefined name was first used.
-    uses: BTreeMap<String, String>,
+    /// Full names that were used before, and the path of the first use.
+    uses: BTreeMap<String, (NodeId, String)>,
+    /// Definitions of a name that has one already, and their paths.
+    again: Vec<(NodeId, NodeId, String)>,
 }
 
 /// A place in the schema: its path for messages, and the namespace that short names belong to there.
@@ -104,25 +108,29 @@ impl Parser {
             return Err(place.error(E::Shape, hint));
         }
         let full = full_name(name, place.namespace);
-        // A name that is not in the namespace may be one without (as in Java).
-        if let Some(id) = self.defined(&full).or_else(|| self.defined(name)) {
-            return Ok(id);
+        // A name that is not in the namespace may be one without.
+        if let Some(id) = self.names.get(&full).or_else(|| self.names.get(name)) {
+            return Ok(*id);
         }
-        self.uses.entry(full.clone()).or_insert_with(|| place.path.to_owned());
-        self.slot(full, place)
-    }
-
-    fn defined(&self, full: &str) -> Option<NodeId> {
-        self.names.get(full).copied().filter(|id| self.nodes[id.index()].is_some())
-    }
-
-    fn slot(&mut self, full: String, place: Place<'_>) -> Result<NodeId, SchemaError> {
-        if let Some(id) = self.names.get(&full) {
+        if let Some((id, _)) = self.uses.get(&full) {
             return Ok(*id);
         }
         let id = self.add(None, place)?;
-        self.names.insert(full, id);
+        self.uses.insert(full, (id, place.path.to_owned()));
         Ok(id)
+    }
+
+    /// Completes a definition; its name means this type from here on.
+    fn put(&mut self, id: NodeId, node: Node, place: Place<'_>) -> NodeId {
+        let full = node.kind.label().to_owned();
+        self.nodes[id.index()] = Some(node);
+        match self.names.get(&full) {
+            Some(first) => self.again.push((*first, id, place.path.to_owned())),
+            None => {
+                self.names.insert(full, id);
+            }
+        }
+        id
     }
 
     fn union(&mut self, branches: &[Json], place: Place<'_>) -> Result<NodeId, SchemaError> {
@@ -147,21 +155,20 @@ impl Parser {
             None => place.namespace,
         };
         let full = Name(full_name(name, namespace));
-        if !valid_name(full.short()) {
-            let rule = "a letter or underscore, then letters, digits and underscores";
-            return Err(place.error(E::Name, format!("\"{name}\" is no name: {rule}")));
+        if !full.full().split('.').all(valid_name) {
+            return Err(no_name(full.full(), place));
         }
         if primitive(full.full()).is_some() {
             return Err(place.error(E::Name, format!("\"{name}\" is the name of a primitive type")));
         }
-        if self.defined(full.full()).is_some() {
-            return Err(place.error(E::Duplicate, format!("{} is defined twice: refer to it by name", full.full())));
+        let mut aliases = texts(object, "aliases", place)?;
+        for alias in &mut aliases {
+            *alias = full_name(alias, full.namespace());
+            if !valid_name(alias.rsplit('.').next().unwrap_or(alias)) {
+                return Err(no_name(alias, place));
+            }
         }
-        let aliases = texts(object, "aliases", place)?;
-        let aliases = aliases.into_iter().map(|alias| full_name(&alias, full.namespace())).collect();
-        let id = self.slot(full.full().to_owned(), place)?;
-        self.uses.remove(full.full());
-        Ok((id, full, aliases))
+        Ok((self.add(None, place)?, full, aliases))
     }
 
     fn fixed(&mut self, object: &Object, place: Place<'_>) -> Result<NodeId, SchemaError> {
@@ -170,8 +177,7 @@ impl Parser {
         let size = size.ok_or_else(|| place.error(E::Shape, "\"size\" is a number of bytes from 0"))? as usize;
         let kind = Kind::Fixed(Fixed { name, aliases, size });
         let logical = Logical::read(object, &kind);
-        self.nodes[id.index()] = Some(Node { kind, logical });
-        Ok(id)
+        Ok(self.put(id, Node { kind, logical }, place))
     }
 
     fn enumeration(&mut self, object: &Object, place: Place<'_>) -> Result<NodeId, SchemaError> {
@@ -193,15 +199,11 @@ impl Parser {
             Some(other) => return Err(place.error(E::Default, format!("default {other} is none of the symbols"))),
         };
         let kind = Kind::Enum(Enum { name, aliases, doc: text(object, "doc"), symbols, default });
-        self.nodes[id.index()] = Some(Node { kind, logical: None });
-        Ok(id)
+        Ok(self.put(id, Node { kind, logical: None }, place))
     }
 
     fn record(&mut self, object: &Object, place: Place<'_>) -> Result<NodeId, SchemaError> {
         let (id, name, aliases) = self.define(object, place)?;
-        // Defined already for its own fields: a record may contain itself.
-        let empty = Record { name: name.clone(), aliases: aliases.clone(), doc: text(object, "doc"), fields: vec![] };
-        self.nodes[id.index()] = Some(Node { kind: Kind::Record(empty.clone()), logical: None });
         let Json::Array(list) = required(object, "fields", place)? else {
             return Err(place.error(E::Shape, "\"fields\" is a list"));
         };
@@ -215,8 +217,8 @@ impl Parser {
             }
             fields.push(field);
         }
-        self.nodes[id.index()] = Some(Node { kind: Kind::Record(Record { fields, ..empty }), logical: None });
-        Ok(id)
+        let kind = Kind::Record(Record { name, aliases, doc: text(object, "doc"), fields });
+        Ok(self.put(id, Node { kind, logical: None }, place))
     }
 
     fn field(&mut self, json: &Json, place: Place<'_>) -> Result<Field, SchemaError> {
@@ -230,29 +232,43 @@ impl Parser {
             return Err(place.error(E::Name, format!("\"{name}\" is no field name: letters, digits, underscores")));
         }
         let ty = self.read(required(object, "type", place)?, place)?;
+        if let Some(order) = object.get("order")
+            && !order
+                .as_str()
+                .is_some_and(|o| ["ascending", "descending", "ignore"].contains(&&*o.to_ascii_lowercase()))
+        {
+            return Err(
+                place.error(E::Shape, format!("\"order\" is {order}, expected ascending, descending or ignore"))
+            );
+        }
         Ok(Field {
             ty,
             aliases: texts(object, "aliases", place)?,
             doc: text(object, "doc"),
-            default: object.get("default").cloned(),
+            default: object.get("default").map(|json| self.number(ty, json)),
             misplaced_logical: object.get("logicalType").and_then(Json::as_str).map(str::to_owned),
             name,
         })
     }
 
+    /// The default of a float may stand as text, as Java reads it.
+    fn number(&self, ty: NodeId, json: &Json) -> Json {
+        let float = matches!(&self.nodes[ty.index()], Some(Node { kind: Kind::Float | Kind::Double, .. }));
+        let number = json.as_str().filter(|_| float).and_then(|text| text.trim().parse::<f64>().ok());
+        number.and_then(serde_json::Number::from_f64).map_or_else(|| json.clone(), Json::Number)
+    }
+
     fn finish(self, root: NodeId) -> Result<Schema, SchemaError> {
-        // A name used before its definition was looked for in its namespace; the last resort is none.
-        let mut alias_of = BTreeMap::new();
-        for (full, path) in &self.uses {
-            let short = full.rsplit('.').next().unwrap_or(full);
-            let Some(target) = self.defined(short) else {
-                let known: Vec<_> = self.names.keys().filter(|n| self.defined(n).is_some()).cloned().collect();
+        let mut target = BTreeMap::new();
+        for (full, (id, path)) in &self.uses {
+            let Some(defined) = self.names.get(full) else {
+                let known: Vec<_> = self.names.keys().map(String::as_str).collect();
                 let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
                 return Err(SchemaError::new(E::Reference, path, format!("{full} is not defined; defined is {known}")));
             };
-            alias_of.insert(self.names[full], target);
+            target.insert(*id, *defined);
         }
-        let moved = |id: &mut NodeId| *id = alias_of.get(id).copied().unwrap_or(*id);
+        let moved = |id: &mut NodeId| *id = target.get(id).copied().unwrap_or(*id);
         let mut nodes = Vec::with_capacity(self.nodes.len());
         for node in self.nodes {
             let mut node = node.unwrap_or(Node { kind: Kind::Null, logical: None });
@@ -264,8 +280,17 @@ impl Parser {
             }
             nodes.push(node);
         }
+        let mut root = root;
+        moved(&mut root);
         let schema = Schema { nodes, root };
         check_nesting(&schema)?;
+        for (first, second, path) in self.again {
+            if !same(&schema, first, second) {
+                let name = schema.kind(first).label();
+                let message = format!("{name} is defined twice, and differently: refer to it by name");
+                return Err(SchemaError::new(E::Duplicate, &path, message));
+            }
+        }
         check_unions(&schema)?;
         Ok(schema)
     }
@@ -305,11 +330,12 @@ fn check_unions(schema: &Schema) -> Result<(), SchemaError> {
 
 /// Defaults are checked when all names are known, for they may be values of any type.
 fn check_defaults(schema: &Schema) -> Result<(), SchemaError> {
+    let mut steps = Steps::new();
     for id in schema.ids() {
         if let Kind::Record(record) = schema.kind(id) {
             for field in &record.fields {
                 if let Some(default) = &field.default
-                    && !schema.fits(field.ty, default, 0)
+                    && !schema.fits(field.ty, default, 0, &mut steps)
                 {
                     let path = format!("{}.{}", record.name.full(), field.name);
                     let ty = schema.kind(field.ty).label();
@@ -346,6 +372,11 @@ fn full_name(name: &str, namespace: &str) -> String {
 fn valid_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_') && chars.all(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn no_name(name: &str, place: Place<'_>) -> SchemaError {
+    let rule = "letters, digits and underscores, none of the parts between dots empty or with a digit first";
+    place.error(E::Name, format!("\"{name}\" is no name: {rule}"))
 }
 
 fn branch_word(json: &Json) -> &str {

@@ -50,6 +50,27 @@ fn names_resolve_in_their_namespace_and_before_their_definition() {
     assert_eq!(schema.recursive_name().map(Name::full), Some("a.I"));
 }
 
+/// Java's rules: a record has its name when it is complete, and the same may be said twice.
+#[test]
+fn names_are_javas() {
+    let inner = r#"{"name":"x","type":{"type":"enum","name":"A","symbols":["X"]}}"#;
+    let outer = format!(
+        r#"{{"type":"record","name":"n.R","fields":[{inner},{{"name":"y","type":{{"type":"record","name":"n.m.A","fields":[{{"name":"z","type":"n.A"}}]}}}}]}}"#
+    );
+    assert!(Schema::parse(&outer).is_ok());
+    let at = |e: SchemaError| (e.kind(), e.path);
+    let bare = r#"{"type":"record","name":"B","fields":[{"name":"x","type":{"type":"record","name":"n.C","fields":[{"name":"y","type":"B"}]}}]}"#;
+    assert_eq!(at(Schema::parse(bare).unwrap_err()), ("schema_reference", "$.x.y".to_owned()));
+    let twice =
+        |second: &str| format!(r#"{{"type":"record","name":"R","fields":[{inner},{{"name":"y","type":{second}}}]}}"#);
+    let same = Schema::parse(&twice(r#"{"type":"enum","name":"A","symbols":["X"],"doc":"again"}"#)).unwrap();
+    assert!(same.canonical_form().ends_with(r#"{"name":"y","type":"A"}]}"#));
+    let other = twice(r#"{"type":"enum","name":"A","symbols":["Y"]}"#);
+    assert_eq!(at(Schema::parse(&other).unwrap_err()), ("schema_duplicate", "$.y".to_owned()));
+    assert_eq!(error(r#"{"type":"record","name":"R","namespace":"a-b","fields":[]}"#).0, "schema_name");
+    assert_eq!(error(r#"{"type":"fixed","name":"F","size":1,"aliases":["a.1"]}"#).0, "schema_name");
+}
+
 #[test]
 fn references_come_from_other_texts() {
     let row = r#"{"type":"record","name":"x.Row","fields":[]}"#;
@@ -85,6 +106,10 @@ fn what_is_no_schema_is_named_with_its_place() {
     assert_eq!(error(r#"{"type":"fixed","name":"F","size":-1}"#), at("schema_shape", "$"));
     assert_eq!(error(&"[".repeat(100_000)), at("schema_json", "$"));
     assert_eq!(error(&" ".repeat(SCHEMA_BYTES_MAX + 1)), at("schema_limit", "$"));
+    assert_eq!(error(&field(r#"{"name":"a","type":"int","order":"up"}"#)), at("schema_shape", "$.a"));
+    // A default that is made of its own kind, twice a level.
+    let endless = r#"{"name":"a","type":"R","default":{}},{"name":"b","type":"R","default":{}}"#;
+    assert_eq!(error(&field(endless)), at("schema_default", "R.a"));
     let chain =
         (0..400).map(|i| format!(r#"{{"type":"record","name":"R{i}","fields":[{{"name":"f","type":"R{}"}}]}}"#, i + 1));
     let chain =

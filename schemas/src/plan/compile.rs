@@ -3,8 +3,8 @@
 use super::{Op, Plan, RecordStep, Step, StepId, StepNode, default};
 use crate::{
     codec::DecodeErrorKind as E,
-    compat::{Checked, CompatError, promotes, same_name, writer_fields},
-    model::{Enum, Kind, NodeId, Record, Schema},
+    compat::{Checked, CompatError, promotes, same_name},
+    model::{Enum, Kind, NodeId, Record, Schema, Steps},
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +12,15 @@ const DEPTH_MAX: usize = 512;
 
 pub(super) fn plan(writer: &Schema, reader: &Schema) -> Result<Plan, CompatError> {
     let checked = Checked::new(reader, writer)?;
-    let mut compiler =
-        Compiler { writer, reader, checked, nodes: vec![], pairs: HashMap::new(), skips: HashMap::new() };
+    let mut compiler = Compiler {
+        writer,
+        reader,
+        checked,
+        nodes: vec![],
+        pairs: HashMap::new(),
+        skips: HashMap::new(),
+        steps: Steps::new(),
+    };
     let root = compiler.pair(writer.root(), reader.root(), 0)?;
     let mut nodes = compiler.nodes;
     mark_same(&mut nodes);
@@ -27,6 +34,8 @@ struct Compiler<'s> {
     nodes: Vec<StepNode>,
     pairs: HashMap<(NodeId, NodeId), StepId>,
     skips: HashMap<NodeId, StepId>,
+    /// For the defaults of all fields together.
+    steps: Steps,
 }
 
 impl Compiler<'_> {
@@ -108,17 +117,17 @@ impl Compiler<'_> {
     }
 
     fn record(&mut self, wr: &Record, rr: &Record, depth: usize) -> Result<Step, CompatError> {
-        let mut target = vec![None; wr.fields.len()];
+        let target: Vec<_> = wr.fields.iter().map(|field| place(&field.name, wr, rr)).collect();
         let mut defaults = Vec::new();
         for (i, field) in rr.fields.iter().enumerate() {
-            match (&writer_fields(wr, field)[..], &field.default) {
-                ([one], _) => target[*one] = Some(i),
-                ([], Some(json)) => match default::text(self.reader, field.ty, json) {
+            match (target.iter().filter(|t| **t == Some(i)).count(), &field.default) {
+                (1, _) => {}
+                (0, Some(json)) => match default::text(self.reader, field.ty, json, &mut self.steps) {
                     Some(text) => defaults.push((i as u32, Arc::<str>::from(text))),
                     None => return Ok(Step::Fail(E::BadDefault)),
                 },
-                ([], None) => return Ok(Step::Fail(E::MissingDefault)),
-                (_, _) => return Ok(Step::Fail(E::AmbiguousAlias)),
+                (0, None) => return Ok(Step::Fail(E::MissingDefault)),
+                _ => return Ok(Step::Fail(E::AmbiguousAlias)),
             }
         }
         let mut ops = Vec::with_capacity(wr.fields.len() + defaults.len());
@@ -173,6 +182,16 @@ impl Op {
             Self::Read { field, .. } | Self::Default { field, .. } => Some(*field),
             Self::Skip(_) => None,
         }
+    }
+}
+
+/// The reader's field for one of the writer's. An alias speaks before a name, for it says what the writer's field is
+/// called here; unless the writer has a field of that name beside it, and the reader both.
+fn place(name: &String, writer: &Record, reader: &Record) -> Option<usize> {
+    let (named, aliased) = (reader.position(name), reader.fields.iter().rposition(|f| f.aliases.contains(name)));
+    match (named, aliased) {
+        (Some(named), Some(aliased)) if writer.position(&reader.fields[aliased].name).is_some() => Some(named),
+        (named, aliased) => aliased.or(named),
     }
 }
 

@@ -3,21 +3,22 @@
 
 use crate::{
     json::{write_bytes, write_decimal, write_double, write_float, write_text},
-    model::{Kind, Logical, NodeId, Schema, default_branch},
+    model::{Kind, Logical, NodeId, Schema, Steps, default_branch},
 };
 use serde_json::Value as Json;
 
 const DEPTH_MAX: usize = 64;
 
-/// The text; `None` if the default is no value after all: an unknown symbol, a fixed of another size.
-pub(super) fn text(schema: &Schema, ty: NodeId, json: &Json) -> Option<String> {
+/// The text; `None` if the default is no value after all: an unknown symbol, a fixed of another size,
+/// more values than `steps`.
+pub(super) fn text(schema: &Schema, ty: NodeId, json: &Json, steps: &mut Steps) -> Option<String> {
     let mut out = String::new();
-    write(schema, ty, json, &mut out, 0)?;
+    write(schema, ty, json, &mut out, 0, steps)?;
     Some(out)
 }
 
-fn write(schema: &Schema, ty: NodeId, json: &Json, out: &mut String, depth: usize) -> Option<()> {
-    if depth > DEPTH_MAX {
+fn write(schema: &Schema, ty: NodeId, json: &Json, out: &mut String, depth: usize, steps: &mut Steps) -> Option<()> {
+    if depth > DEPTH_MAX || !steps.take() {
         return None;
     }
     match (schema.kind(ty), json) {
@@ -34,7 +35,7 @@ fn write(schema: &Schema, ty: NodeId, json: &Json, out: &mut String, depth: usiz
             out.push('[');
             for (i, value) in values.iter().enumerate() {
                 comma(i, out);
-                write(schema, *items, value, out, depth + 1)?;
+                write(schema, *items, value, out, depth + 1, steps)?;
             }
             out.push(']');
         }
@@ -44,7 +45,7 @@ fn write(schema: &Schema, ty: NodeId, json: &Json, out: &mut String, depth: usiz
                 comma(i, out);
                 write_text(key, out);
                 out.push(':');
-                write(schema, *inner, value, out, depth + 1)?;
+                write(schema, *inner, value, out, depth + 1, steps)?;
             }
             out.push('}');
         }
@@ -55,19 +56,19 @@ fn write(schema: &Schema, ty: NodeId, json: &Json, out: &mut String, depth: usiz
                 write_text(&field.name, out);
                 out.push(':');
                 let value = entries.get(&field.name).or(field.default.as_ref())?;
-                write(schema, field.ty, value, out, depth + 1)?;
+                write(schema, field.ty, value, out, depth + 1, steps)?;
             }
             out.push('}');
         }
         (Kind::Union(branches), json) => {
-            let branch = branches[default_branch(schema, branches, json)?];
+            let branch = branches[default_branch(schema, branches, json, steps)?];
             if let Kind::Null = schema.kind(branch) {
                 out.push_str("null");
             } else {
                 out.push('{');
                 write_text(schema.kind(branch).label(), out);
                 out.push(':');
-                write(schema, branch, json, out, depth + 1)?;
+                write(schema, branch, json, out, depth + 1, steps)?;
                 out.push('}');
             }
         }

@@ -1,0 +1,211 @@
+//! Ours beside Apache Avro's Java implementation, on schemas and data that nobody chose: verdicts, kinds and places of
+//! incompatibilities, canonical forms, and values. Run by `tests/long/avro.sh`, which has the Java side.
+
+#[path = "common/pairs.rs"]
+mod pairs;
+
+use schemas::{codec::Limits, compat, json as printed, model::Schema, plan::Plan, proof};
+use serde_json::{Value as Json, json};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+struct Oracle {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Oracle {
+    fn new(class_path: &str) -> Self {
+        let mut child = Command::new("java")
+            .args(["-Xss8m", "-cp", class_path, "Oracle"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    fn ask(&mut self, question: &Json) -> Json {
+        writeln!(self.input, "{question}").unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} for {question}"))
+    }
+
+    fn end(mut self) {
+        drop(self.input);
+        self.child.wait().unwrap();
+    }
+}
+
+/// What differed, by class; a few examples of each.
+#[derive(Default)]
+struct Differences(BTreeMap<&'static str, (usize, Vec<String>)>);
+
+impl Differences {
+    fn add(&mut self, class: &'static str, example: String) {
+        let (count, examples) = self.0.entry(class).or_default();
+        *count += 1;
+        examples.push(example);
+        // Short ones say most.
+        examples.sort_by_key(String::len);
+        examples.truncate(8);
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// Without Java: what is said to be compatible is read, and a schema's canonical form is the same schema.
+#[test]
+fn random_pairs_keep_what_the_check_promises() {
+    let mut read = 0;
+    for case in 0..4_000 {
+        let mut random = proof::Random(case);
+        let (reader, writer) = pairs::pair(&mut random);
+        let schema = |json: &Json| Schema::parse(&json.to_string()).ok();
+        let (Some(reader), Some(writer)) = (schema(&reader), schema(&writer)) else { continue };
+        let canonical = reader.canonical_form();
+        assert_eq!(Schema::parse(&canonical).unwrap().canonical_form(), canonical);
+        if compat::check(&reader, &writer).unwrap().is_empty() {
+            let found = proof::prove(&writer, &reader, 20, case).unwrap();
+            let found = found.filter(|c| c.error.kind() != "bad_default");
+            assert_eq!(found, None, "{}\n{canonical}", writer.canonical_form());
+            read += 1;
+        }
+    }
+    assert!(read > 400, "{read}");
+}
+
+#[test]
+fn random_pairs_are_judged_and_read_as_java_does() {
+    let Ok(class_path) = env::var("AVRO_CLASS_PATH") else {
+        return eprintln!("!!! NOT TESTED: needs Java; tests/long/avro.sh runs it");
+    };
+    let (cases, seed) = (number("CASES", 10_000), number("SEED", 1));
+    let mut oracle = Oracle::new(&class_path);
+    let (mut differences, mut tally) = (Differences::default(), BTreeMap::<&str, u64>::new());
+    for case in 0..cases {
+        let mut random = proof::Random(seed.wrapping_mul(1 << 32).wrapping_add(case));
+        let (reader, writer) = pairs::pair(&mut random);
+        compare(&mut oracle, &reader.to_string(), &writer.to_string(), &mut random, &mut differences, &mut tally);
+    }
+    oracle.end();
+    eprintln!("{cases} pairs from seed {seed}: {tally:?}");
+    for (class, (count, examples)) in &differences.0 {
+        eprintln!("== {class}: {count}\n{}", examples.join("\n"));
+    }
+    assert!(differences.0.is_empty(), "{} classes of differences", differences.0.len());
+}
+
+fn compare(
+    oracle: &mut Oracle,
+    reader_text: &str,
+    writer_text: &str,
+    random: &mut proof::Random,
+    differences: &mut Differences,
+    tally: &mut BTreeMap<&str, u64>,
+) {
+    let mut count = |what| *tally.entry(what).or_default() += 1;
+    let (reader, writer) = (Schema::parse(reader_text), Schema::parse(writer_text));
+    let drawn =
+        writer.as_ref().ok().map(|w| (0..3).filter_map(|_| proof::draw(w, random).map(hex)).collect::<Vec<_>>());
+    let question = json!({"reader": reader_text, "writer": writer_text, "data": drawn.unwrap_or_default(), "seed": random.below(1 << 30)});
+    let answer = oracle.ask(&question);
+    let pair = format!("  r {reader_text}\n  w {writer_text}");
+    for (ours, key, text) in [(&reader, "reader_error", reader_text), (&writer, "writer_error", writer_text)] {
+        match (ours, answer.get(key)) {
+            // A default for a record that is not complete yet: Java looks too early.
+            (Ok(_), Some(error)) if error.to_string().contains("fields not set yet") => count("Java looks too early"),
+            // Unknown attributes make a difference to Java.
+            (Ok(_), Some(error)) if error.to_string().contains("Can't redefine") => count("Java sees two"),
+            (Ok(_), Some(error)) => differences.add("only Java refuses a schema", format!("  {text}\n    {error}")),
+            (Err(error), None) => differences.add("only we refuse a schema", format!("  {text}\n    {error}")),
+            _ => {}
+        }
+    }
+    let (Ok(reader), Ok(writer)) = (reader, writer) else { return count("no schema") };
+    let Some(canonical) = answer.get("canonical") else { return };
+    if reader.canonical_form() != canonical.as_str().unwrap() {
+        differences.add(
+            "canonical form",
+            format!("  {reader_text}\n    ours {}\n    java {canonical}", reader.canonical_form()),
+        );
+    }
+    let found = compat::check(&reader, &writer).unwrap();
+    let mut ours: Vec<_> = found.iter().map(|i| format!("{} {}", i.kind.as_str(), i.pointer)).collect();
+    let theirs = answer.get("incompatibilities").and_then(Json::as_array);
+    let text = |i: &Json, key: &str| i[key].as_str().unwrap().to_owned();
+    let theirs =
+        theirs.map(|t| t.iter().map(|i| format!("{} {}", text(i, "type"), text(i, "path"))).collect::<Vec<_>>());
+    count(if found.is_empty() { "compatible" } else { "incompatible" });
+    match theirs {
+        None if found.is_empty() => {
+            differences.add("Java throws, we accept", format!("{pair}\n    {}", answer["compat_error"]));
+        }
+        None => count("Java throws"),
+        Some(mut theirs) => {
+            ours.sort();
+            theirs.sort();
+            if ours.is_empty() != theirs.is_empty() {
+                differences.add("verdict", format!("{pair}\n    ours {ours:?}\n    java {theirs:?}"));
+            } else if ours != theirs {
+                differences.add("list", format!("{pair}\n    ours {ours:?}\n    java {theirs:?}"));
+            }
+        }
+    }
+    let plan = Plan::new(&writer, &reader).unwrap();
+    let floats = reader_text.contains("float");
+    for row in answer["data"].as_array().unwrap() {
+        let datum = unhex(row["hex"].as_str().unwrap());
+        let ours = printed::decode(&plan, &datum, &Limits::COMMIT)
+            .map(|text| serde_json::from_str::<Json>(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+        let place = || format!("{pair}\n    {} ours {ours:?}\n    java {row}", row["hex"]);
+        match (&ours, row.get("value")) {
+            (Ok(ours), Some(theirs)) if same(ours, theirs, floats) => count("same value"),
+            (Err(_), None) => count("both refuse"),
+            (Ok(_), Some(_)) => differences.add("value", place()),
+            // Java puts question marks where bytes are no text.
+            (Err(e), Some(_)) if e.kind() == "utf8" => count("not UTF-8"),
+            // Java cuts or fills a fixed default of another size.
+            (Err(e), Some(_)) if e.kind() == "bad_default" => count("bad default"),
+            (Err(_), Some(_)) if found.is_empty() => differences.add("we fail on a compatible pair", place()),
+            // Java's reader does not look at the names of records, and takes aliases only under a record's full name.
+            (Err(_), Some(_)) => count("only Java reads, incompatible"),
+            (Ok(_), None) if found.is_empty() => count("only we read, compatible"),
+            // Part of an incompatible pair's data may be read; where names are short, Java's reader wants them in full.
+            (Ok(_), None) => count("only we read, incompatible"),
+        }
+    }
+}
+
+/// Equal; a float stands as the double that it is, and we print the shortest text that reads back as the float. The
+/// parser of both may be off by the last digit.
+fn same(ours: &Json, theirs: &Json, floats: bool) -> bool {
+    match (ours, theirs) {
+        (Json::Number(a), Json::Number(b)) if a.is_f64() || b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= a.abs() * if floats { 1e-7 } else { 1e-15 }
+        }
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, floats)),
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b, floats)))
+        }
+        _ => ours == theirs,
+    }
+}
+
+fn hex(bytes: Vec<u8>) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
