@@ -1,6 +1,7 @@
 //! What the tests of the whole share.
 
 pub mod http;
+pub mod kafka;
 pub mod log_cases;
 pub mod program;
 pub mod tidy;

@@ -112,6 +112,22 @@ impl BatchBuilder {
     /// The batch, with base offset 0 and its CRC-32C; the builder is empty again. Panics when it is empty: there is no
     /// batch of no records.
     pub fn finish(&mut self) -> Bytes {
+        let bytes = Bytes::copy_from_slice(self.seal());
+        self.clear();
+        bytes
+    }
+
+    /// Like `finish`, behind what `out` holds and with this base offset, which lies outside the CRC.
+    #[cfg(feature = "kafka")]
+    pub(super) fn finish_onto(&mut self, base_offset: i64, out: &mut Vec<u8>) {
+        let from = out.len();
+        out.extend_from_slice(self.seal());
+        batch::set_base_offset(&mut out[from..], base_offset);
+        self.clear();
+    }
+
+    /// Packs the records and fills in the header.
+    fn seal(&mut self) -> &[u8] {
         assert!(self.count > 0, "a batch holds at least one record");
         let attributes = if self.compressor.is_some() { 3u16 } else { 0 };
         let done = match &mut self.compressor {
@@ -125,9 +141,7 @@ impl BatchBuilder {
         };
         let last_delta = self.count - 1;
         write_header(done, attributes, last_delta, self.base_timestamp_ms, self.max_timestamp_ms);
-        let bytes = Bytes::copy_from_slice(done);
-        self.clear();
-        bytes
+        done
     }
 
     /// Throws away what was added.

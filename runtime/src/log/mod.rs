@@ -5,11 +5,14 @@
 
 pub mod batch;
 pub mod builder;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod lz4;
 pub mod partitioner;
 pub mod record;
 pub mod segment;
 pub mod storage;
+mod times;
 mod varint;
 
 use std::sync::Arc;
@@ -34,6 +37,12 @@ pub struct TopicId(pub u16);
 pub struct TopicPartition {
     pub topic: TopicId,
     pub partition: u32,
+}
+
+/// Kafka's rule: letters, digits, `.`, `_` and `-`, at most 249, and not `.` or `..`.
+fn is_topic_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
 }
 
 /// When the producer of a record is answered. Readers see synced records only, whatever stands here (rule P19).

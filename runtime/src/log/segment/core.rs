@@ -9,13 +9,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
 use super::super::storage::{Storage, StorageError};
+use super::super::times::Mark;
 use super::super::{AppendError, Offset, ProducerGroup, TopicConfig, TopicId, TopicPartition};
 use super::checkpoint::{self, Checkpoint};
 use super::file::Segment;
 use super::partition::{Partition, TailRun};
 use super::queue::{Meta, Mode, Queue, Run, Settled};
 use super::space::Space;
-use super::times::Mark;
 use super::{SegmentLogConfig, lock};
 use crate::env::Clock;
 

@@ -21,7 +21,6 @@ mod queue;
 mod reader;
 mod recovery;
 mod space;
-mod times;
 mod topics;
 mod writer;
 
@@ -137,7 +136,7 @@ impl Log for EmbeddedLog {
             Some(topic) => topic.id,
             None => TopicId(self.core.topics.load().len() as u16),
         };
-        if !topics::is_name(&config.name) {
+        if !super::is_topic_name(&config.name) {
             return refuse(format!("{:?} is not a topic name (letters, digits, . _ -, at most 249)", config.name));
         }
         if config.partitions == 0 || config.partitions > topics::MAX_PARTITIONS {

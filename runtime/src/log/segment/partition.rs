@@ -8,11 +8,11 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::super::storage::{Storage, StorageError};
+use super::super::times::{Mark, Times};
 use super::super::{Extent, Offset, TopicPartition};
 use super::checkpoint::{PartitionPoint, SegmentPoint};
 use super::file::{Filled, Segment};
 use super::lock;
-use super::times::{Mark, Times};
 
 /// Stands for "no retention".
 const KEEP_ALL: i64 = -1;

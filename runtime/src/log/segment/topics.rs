@@ -1,15 +1,9 @@
 //! What a topic is, as a line of text, and what its name may be.
 
-use super::super::{Durability, TopicConfig, TopicId};
+use super::super::{Durability, TopicConfig, TopicId, is_topic_name};
 
 pub(super) const MAX_TOPICS: usize = 4096;
 pub(super) const MAX_PARTITIONS: u32 = 4096;
-
-/// Kafka's rule: letters, digits, `.`, `_` and `-`, at most 249, and not `.` or `..`.
-pub(super) fn is_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
-}
 
 /// `ID NAME PARTITIONS synced|accepted RETENTION_MS|- compacted|plain`
 pub(super) fn to_line(id: TopicId, config: &TopicConfig) -> String {
@@ -26,7 +20,7 @@ pub(super) fn to_line(id: TopicId, config: &TopicConfig) -> String {
 pub(super) fn from_line(line: &str) -> Option<(TopicId, TopicConfig)> {
     let mut words = line.split(' ');
     let id = TopicId(words.next()?.parse().ok()?);
-    let name = words.next().filter(|name| is_name(name))?;
+    let name = words.next().filter(|name| is_topic_name(name))?;
     let partitions = words.next()?.parse().ok().filter(|n| (1..=MAX_PARTITIONS).contains(n))?;
     let durability = match words.next()? {
         "synced" => Durability::Synced,

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::super::Offset;
+use super::Offset;
 
 /// 24 bytes each: at most 48 KiB a partition.
 const MAX_ENTRIES: usize = 2048;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Mark {
+pub(in crate::log) struct Mark {
     /// Records from here on, to the next mark.
     pub from: Offset,
     pub readable_at_us: u64,
@@ -19,12 +19,16 @@ pub(super) struct Mark {
 /// Marks in order of offset. When it is full, every second mark is dropped: records of a dropped one then seem readable
 /// a little earlier than they were, so latencies are never understated, and the oldest lag stays known.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(in crate::log) struct Times {
     marks: VecDeque<Mark>,
 }
 
 impl Times {
-    pub(super) fn push(&mut self, mark: Mark) {
+    /// Adds the newest mark; one that is no newer than the last says nothing new.
+    pub(in crate::log) fn push(&mut self, mark: Mark) {
+        if self.marks.back().is_some_and(|last| mark.from <= last.from) {
+            return;
+        }
         if self.marks.len() >= MAX_ENTRIES {
             let mut keep = false;
             self.marks.retain(|_| {
@@ -36,7 +40,7 @@ impl Times {
     }
 
     /// The mark that covers `offset`; `None` for records of an earlier process.
-    pub(super) fn at(&self, offset: Offset) -> Option<Mark> {
+    pub(in crate::log) fn at(&self, offset: Offset) -> Option<Mark> {
         let after = self.marks.partition_point(|mark| mark.from <= offset);
         after.checked_sub(1).map(|found| self.marks[found])
     }

@@ -1,0 +1,89 @@
+//! Settings of the client library, each with its reason.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::ClientConfig;
+
+/// Bytes that one partition may hold in the client before its reader takes them.
+const PREFETCH_KIB: &str = "1024";
+
+/// Where the brokers are and how to talk to them.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaConfig {
+    /// `HOST:PORT`, several with commas.
+    pub brokers: String,
+    /// Put before every topic's name at the brokers, so that several platforms share a cluster. May be empty.
+    pub topic_prefix: String,
+    /// Settings of the client library as they are (security, host names); they win over ours.
+    pub options: BTreeMap<String, String>,
+    /// Create topics that are missing, with this many replicas. Without it a missing topic is an error.
+    pub create_with_replicas: Option<i32>,
+}
+
+impl KafkaConfig {
+    fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "bulkhead")
+            // A broker that restarts is met again within a second.
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            // Small requests are not held back for larger ones.
+            .set("socket.nagle.disable", "true");
+        config
+    }
+
+    fn with_options(&self, mut config: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.options {
+            config.set(key, value);
+        }
+        config
+    }
+
+    /// Questions to the cluster: topics, offsets, deletions.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.with_options(self.common())
+    }
+
+    /// One shard's producer (rule P9).
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // A broker without the producer's state accepts any first sequence: with a second request in flight, a lost
+            // first one would leave a gap.
+            .set("max.in.flight.requests.per.connection", "1")
+            // The library never gives up a message and goes on with the next; the shard has a deadline of its own.
+            .set("message.timeout.ms", "0")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "1")
+            .set("batch.size", "262144")
+            // More than a group's byte budget can hold of the smallest records: the queue is never full.
+            .set("queue.buffering.max.messages", "2000000")
+            .set("queue.buffering.max.kbytes", "131072");
+        self.with_options(config)
+    }
+
+    /// A client that reads partitions, each into a queue of its own.
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.auto.commit", "false")
+            .set("allow.auto.create.topics", "false")
+            // A silent jump would skip the claim that fenced us (rule P3).
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            // Markers of transactions have offsets and no record: the end is told, or a reader would wait for them for ever.
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("queued.max.messages.kbytes", PREFETCH_KIB)
+            .set("queued.min.messages", "10000")
+            // The default waits a second after a full queue.
+            .set("fetch.queue.backoff.ms", "20")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "100");
+        self.with_options(config)
+    }
+}

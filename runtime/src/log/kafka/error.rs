@@ -1,0 +1,46 @@
+//! What the client library reports, as what the log promises.
+
+use std::sync::Arc;
+
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::log::AppendError;
+
+/// Why the log of a cluster does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("client of {brokers}: {reason}; check the settings under `kafka`")]
+    Config { brokers: String, reason: String },
+    #[error("no answer from {brokers} within {waited_ms} ms: {reason}; is the broker up, and is this its address?")]
+    Unreachable { brokers: String, waited_ms: u64, reason: String },
+    #[error("starting {what}: {error}")]
+    Thread { what: &'static str, error: std::io::Error },
+}
+
+impl OpenError {
+    /// Stable name of the class.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "KAFKA_CONFIG",
+            Self::Unreachable { .. } => "KAFKA_UNREACHABLE",
+            Self::Thread { .. } => "THREADS",
+        }
+    }
+}
+
+/// A record that was not delivered. Only what the broker refuses for good is definite (rule P5).
+pub(super) fn undelivered(topic: &Arc<str>, partition: u32, bytes: usize, error: &KafkaError) -> AppendError {
+    let topic = topic.clone();
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            AppendError::TooLarge { topic, partition, bytes, limit_bytes: 0 }
+        }
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition,
+        ) => AppendError::Unknown { what: format!("{topic}-{partition}: {error}") },
+        _ => AppendError::Indefinite { topic, partition, reason: error.to_string() },
+    }
+}

@@ -1,0 +1,363 @@
+//! Apache Kafka as the log: the same trait, for what one machine cannot hold.
+//!
+//! ```text
+//! append -> group (budget, order) -> a producer of the shard's ownership -> delivery reports -> answer   (produce)
+//! reader <- record batches <- messages, taken in batches <- a queue of the partition                     (reader, native)
+//! ```
+//! What the library's safe binding lacks is in `native`, what may block is done by `keeper`. No reader is paused: a
+//! partition that is not read fills its queue of a mebibyte, and then the client stops fetching it.
+
+mod config;
+mod error;
+mod keeper;
+mod native;
+mod produce;
+mod reader;
+mod topics;
+
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
+use tokio::sync::{Notify, oneshot};
+
+use self::keeper::{Chore, Keeper};
+use self::native::Reading;
+use self::produce::{Group, Job};
+use self::reader::{Clients, KafkaReader};
+use self::topics::{Partition, Place, Topic, Topics};
+use super::batch::Batch;
+use super::{
+    AppendError, AppendOptions, Appending, Extent, Fence, FetchError, Log, Offset, PartitionReader, ProducerGroup,
+    TopicConfig, TopicId, TopicPartition, is_topic_name,
+};
+use crate::env::Env;
+
+pub use self::config::KafkaConfig;
+pub use self::error::OpenError;
+
+/// How long the first answer of a cluster may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long an administrative request may take.
+const ADMIN_LIMIT: Duration = Duration::from_secs(15);
+/// How long a close waits for what is in flight.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The log of a cluster.
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+    asking: Arc<Reading>,
+    admin: Arc<AdminClient<DefaultClientContext>>,
+}
+
+/// What readers, producers and the keeper share.
+struct Shared {
+    env: Env,
+    config: KafkaConfig,
+    topics: ArcSwap<Topics>,
+    groups: Mutex<Vec<Arc<Group>>>,
+    clients: Clients,
+    keeper: Keeper,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn place(&self, at: TopicPartition) -> Option<Place> {
+        Place::of(&self.topics.load(), at)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl KafkaLog {
+    /// Connects, and waits for the first answer. Blocks: call it before anything runs, or on a thread that may wait.
+    ///
+    /// # Errors
+    /// Settings that the client library refuses; no answer within ten seconds.
+    pub fn open(env: &Env, config: KafkaConfig) -> Result<Arc<Self>, OpenError> {
+        let brokers = || config.brokers.clone();
+        let refused =
+            |error: rdkafka::error::KafkaError| OpenError::Config { brokers: brokers(), reason: error.to_string() };
+        let asking = Reading::new(&config.consumer()).map_err(refused)?;
+        let admin: AdminClient<DefaultClientContext> = config.admin().create().map_err(refused)?;
+        admin.inner().fetch_metadata(None, CONNECT_LIMIT).map_err(|error| OpenError::Unreachable {
+            brokers: brokers(),
+            waited_ms: CONNECT_LIMIT.as_millis() as u64,
+            reason: error.to_string(),
+        })?;
+        let (keeper, todo) = Keeper::new();
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            config,
+            topics: ArcSwap::default(),
+            groups: Mutex::default(),
+            clients: Clients::default(),
+            keeper,
+            closed: AtomicBool::new(false),
+        });
+        keeper::start(&shared, todo, asking.clone())?;
+        Ok(Arc::new(Self { shared, asking, admin: Arc::new(admin) }))
+    }
+
+    fn broker_name(&self, name: &str) -> String {
+        format!("{}{name}", self.shared.config.topic_prefix)
+    }
+
+    /// Partitions of a topic of the cluster; `None` if it has none of this name. Blocks.
+    pub fn partitions_of(&self, name: &str) -> Result<Option<u32>, AppendError> {
+        let name = &self.broker_name(name);
+        let unanswered = |error: rdkafka::error::KafkaError| AppendError::Unknown {
+            what: format!("topic {name}: no answer from {}: {error}", self.shared.config.brokers),
+        };
+        let found = self.admin.inner().fetch_metadata(Some(name), ADMIN_LIMIT).map_err(unanswered)?;
+        let topic = found.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+        Ok(topic.map(|topic| topic.partitions().len() as u32).filter(|count| *count > 0))
+    }
+
+    fn make(&self, config: &TopicConfig, replicas: i32) -> Result<(), AppendError> {
+        let retention_ms = config.retention_ms.unwrap_or(-1).to_string();
+        let in_sync = if replicas > 1 { "2" } else { "1" };
+        let name = self.broker_name(&config.name);
+        let topic = NewTopic::new(&name, config.partitions as i32, TopicReplication::Fixed(replicas))
+            .set("cleanup.policy", if config.compacted { "compact" } else { "delete" })
+            .set("retention.ms", &retention_ms)
+            .set("retention.bytes", "-1")
+            .set("min.insync.replicas", in_sync)
+            .set("unclean.leader.election.enable", "false");
+        let options = AdminOptions::new().operation_timeout(Some(ADMIN_LIMIT)).request_timeout(Some(ADMIN_LIMIT));
+        let answer = wait(self.admin.create_topics([&topic], &options));
+        let refused = |reason: String| AppendError::Unknown { what: format!("topic {}: {reason}", config.name) };
+        match answer {
+            Ok(Ok(results)) => results.into_iter().find_map(Result::err).map_or(Ok(()), |(_, code)| {
+                // Another process may have been first.
+                let exists = rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists;
+                if code == exists { Ok(()) } else { Err(refused(code.to_string())) }
+            }),
+            Ok(Err(error)) => Err(refused(error.to_string())),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
+    /// What the cluster has, made if that is allowed.
+    fn agree(&self, config: &TopicConfig) -> Result<(), AppendError> {
+        let refuse = |what: String| Err(AppendError::Unknown { what });
+        let count = match (self.partitions_of(&config.name)?, self.shared.config.create_with_replicas) {
+            (None, Some(replicas)) => {
+                self.make(config, replicas)?;
+                config.partitions
+            }
+            (None, None) => {
+                let (name, brokers) = (&config.name, &self.shared.config.brokers);
+                return refuse(format!(
+                    "topic {name} is missing at {brokers}; `bulkhead topics create --brokers {brokers}` makes what is missing"
+                ));
+            }
+            (Some(count), _) => count,
+        };
+        if count != config.partitions {
+            return refuse(format!(
+                "topic {} has {count} partitions, {} were asked for; the count of a topic never changes",
+                config.name, config.partitions
+            ));
+        }
+        Ok(())
+    }
+
+    fn check(&self, to: TopicPartition, batch: &Bytes) -> Result<Place, AppendError> {
+        if self.shared.is_closed() {
+            return Err(AppendError::Closed);
+        }
+        let unknown = || AppendError::Unknown { what: format!("partition {} of topic {}", to.partition, to.topic.0) };
+        let place = self.shared.place(to).ok_or_else(unknown)?;
+        let malformed = |reason: String| AppendError::Malformed { reason };
+        let (parsed, rest) = Batch::parse(batch).map_err(|error| malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(malformed(format!("{} bytes behind the batch", rest.len())));
+        }
+        parsed.check_crc().map_err(|error| malformed(error.to_string()))?;
+        Ok(place)
+    }
+}
+
+/// Waits for a future of the library, which needs no runtime, on a thread of its own: the caller may be inside one.
+fn wait<F: Future + Send>(future: F) -> std::io::Result<F::Output>
+where
+    F::Output: Send,
+{
+    std::thread::scope(|scope| {
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            Ok(runtime.block_on(future))
+        };
+        std::thread::Builder::new()
+            .name("log-kafka-admin".to_owned())
+            .spawn_scoped(scope, run)?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+impl Log for KafkaLog {
+    fn ensure_topic(&self, config: &TopicConfig) -> Result<TopicId, AppendError> {
+        let broker_name = self.broker_name(&config.name);
+        if !is_topic_name(&config.name) || !is_topic_name(&broker_name) {
+            let what = format!("{:?} is not a topic name (letters, digits, . _ -, at most 249)", config.name);
+            return Err(AppendError::Unknown { what });
+        }
+        self.agree(config)?;
+        let c_name = CString::new(&*broker_name).map_err(|error| AppendError::Unknown { what: error.to_string() })?;
+        let mut id = TopicId(0);
+        self.shared.topics.rcu(|topics| {
+            let known = topics.iter().find(|topic| topic.config.name == config.name);
+            id = known.map_or(TopicId(topics.len() as u16), |topic| topic.id);
+            let mut all = Topics::clone(topics);
+            if known.is_none() {
+                let partitions = (0..config.partitions).map(|_| Partition::default()).collect();
+                let (config, c_name, broker_name) = (config.clone(), c_name.clone(), broker_name.clone());
+                all.push(Arc::new(Topic { id, config, broker_name, c_name, partitions }));
+            }
+            all
+        });
+        // The offsets are known before anybody asks.
+        let topics = self.shared.topics.load();
+        if let Some(topic) = topics.get(id.0 as usize) {
+            let places: Vec<_> = (0..config.partitions).map(|p| (topic.c_name.as_c_str(), p)).collect();
+            let starts = self.asking.offsets(&places, native::End::First, ADMIN_LIMIT);
+            let ends = self.asking.offsets(&places, native::End::Next, ADMIN_LIMIT);
+            for ((partition, start), end) in topic.partitions.iter().zip(starts).zip(ends) {
+                start.into_iter().for_each(|start| partition.starts_at(start));
+                end.into_iter().for_each(|end| partition.already(end));
+            }
+        }
+        Ok(id)
+    }
+
+    fn topics(&self) -> Vec<(TopicId, TopicConfig)> {
+        let mut all: Vec<_> = self.shared.topics.load().iter().map(|t| (t.id, t.config.clone())).collect();
+        all.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        all
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicId> {
+        self.shared.topics.load().iter().find(|topic| &*topic.config.name == name).map(|topic| topic.id)
+    }
+
+    fn producer_group(&self, name: &str, budget_bytes: usize) -> ProducerGroup {
+        let mut groups = lock(&self.shared.groups);
+        let known = groups.iter().position(|group| group.name == name);
+        let at = known.unwrap_or_else(|| {
+            groups.push(Group::new(&self.shared, name, budget_bytes));
+            groups.len() - 1
+        });
+        ProducerGroup(at as u16)
+    }
+
+    fn append(&self, to: TopicPartition, batch: Bytes, options: AppendOptions) -> Appending {
+        let (place, group) = match self.check(to, &batch) {
+            Ok(place) => (place, lock(&self.shared.groups).get(options.group.0 as usize).cloned()),
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
+        let Some(group) = group else {
+            let what = format!("producer group {}", options.group.0);
+            return std::future::ready(Err(AppendError::Unknown { what })).boxed();
+        };
+        let (answer, answered) = oneshot::channel();
+        let (topic, partition) = (place.name().clone(), place.partition);
+        group.append(Job { place, batch, fence: options.fence, answer });
+        async move {
+            answered.await.unwrap_or_else(|_| {
+                Err(AppendError::Indefinite { topic, partition, reason: "the producer ended".into() })
+            })
+        }
+        .boxed()
+    }
+
+    fn fence(&self, group: ProducerGroup, fence: Fence) {
+        let group = lock(&self.shared.groups).get(group.0 as usize).cloned();
+        if let Some(group) = group {
+            group.fence(fence);
+        }
+    }
+
+    /// The brokers' disks are theirs: they refuse, and what is refused is sent again.
+    fn room(&self) -> Result<(), AppendError> {
+        if self.shared.is_closed() { Err(AppendError::Closed) } else { Ok(()) }
+    }
+
+    fn reader(
+        &self,
+        of: TopicPartition,
+        position: Offset,
+        wake: Arc<Notify>,
+    ) -> Result<Box<dyn PartitionReader>, FetchError> {
+        let unknown = || FetchError::Unknown { what: format!("partition {} of topic {}", of.partition, of.topic.0) };
+        let place = self.shared.place(of).ok_or_else(unknown)?;
+        Ok(Box::new(KafkaReader::new(self.shared.clone(), place, position, wake)))
+    }
+
+    fn extent(&self, of: TopicPartition) -> Result<Extent, FetchError> {
+        let unknown = || FetchError::Unknown { what: format!("partition {} of topic {}", of.partition, of.topic.0) };
+        Ok(self.shared.place(of).ok_or_else(unknown)?.state().extent())
+    }
+
+    fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
+        let (admin, place) = (self.admin.clone(), self.shared.place(of));
+        async move {
+            let unknown =
+                || AppendError::Unknown { what: format!("partition {} of topic {}", of.partition, of.topic.0) };
+            let place = place.ok_or_else(unknown)?;
+            if to <= place.state().extent().start {
+                return Ok(());
+            }
+            let (topic, partition) = (place.name().clone(), place.partition);
+            let failed = |reason: String| AppendError::Indefinite { topic: topic.clone(), partition, reason };
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&place.topic.broker_name, partition as i32, At::Offset(to))
+                .map_err(|error| failed(error.to_string()))?;
+            let options = AdminOptions::new().operation_timeout(Some(ADMIN_LIMIT)).request_timeout(Some(ADMIN_LIMIT));
+            let done = admin.delete_records(&list, &options).await.map_err(|error| failed(error.to_string()))?;
+            if let Some(Err(error)) = done.elements().first().map(|element| element.error()) {
+                return Err(failed(error.to_string()));
+            }
+            place.state().starts_at(to);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {
+        self.shared.place(of)?.state().timestamp_at(offset)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let shared = self.shared.clone();
+        async move {
+            if shared.closed.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            let groups: Vec<_> = lock(&shared.groups).clone();
+            let until_us = shared.env.clock.mono_us() + CLOSE_LIMIT.as_micros() as u64;
+            while groups.iter().any(|group| group.in_flight()) && shared.env.clock.mono_us() < until_us {
+                shared.env.clock.sleep(Duration::from_millis(5)).await;
+            }
+            for producer in groups.iter().flat_map(|group| group.close()) {
+                shared.keeper.give(Chore::End(producer));
+            }
+        }
+        .boxed()
+    }
+}
