@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{demo, schemas, up, verify, version};
+use crate::commands::{demo, schemas, topics, up, verify, version};
 use crate::exit::CommandError;
 
 /// How results are written; progress and hints go to stderr either way.
@@ -37,6 +37,7 @@ pub enum Command {
     Up(up::UpArgs),
     Verify(verify::VerifyArgs),
     Schemas(schemas::SchemasArgs),
+    Topics(topics::TopicsArgs),
     /// Print the version of this build
     #[command(after_help = "Example:\n  bulkhead version --output json")]
     Version,
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args, cli.output),
         Command::Verify(args) => verify::run(args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
+        Command::Topics(args) => topics::run(args, cli.output),
         Command::Version => version::run(cli.output),
     };
     result.unwrap_or_else(|error| {

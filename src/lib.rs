@@ -1,6 +1,7 @@
 //! The program `bulkhead`: command line, configuration, and the one composition of services, log and views.
 
 pub mod args;
+pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -11,12 +11,13 @@ use actors::catalogue;
 use actors::fraud::lists::Lists;
 use arc_swap::ArcSwap;
 use runtime::env::Env;
-use runtime::log::Log;
-use runtime::log::segment::{EmbeddedLog, OpenError, SegmentLogConfig};
-use runtime::log::storage::{DiskStorage, StorageError};
+use runtime::log::segment::OpenError;
+use runtime::log::storage::StorageError;
+use runtime::log::{Log, TopicConfig};
 use runtime::platform::{DrainStage, Platform, PlatformConfig, StartError};
 use runtime::view::{View, ViewAge};
 
+use crate::backend::Backend;
 use crate::config::Settings;
 use crate::exit::CommandError;
 
@@ -33,6 +34,9 @@ pub enum ComposeError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] runtime::log::kafka::OpenError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -47,6 +51,8 @@ impl ComposeError {
         match self {
             Self::Storage(error) => error.kind(),
             Self::Open(error) => error.kind(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(error) => error.kind(),
             Self::Start(_) => "START",
             Self::Lists(error) => error.kind(),
             Self::View { .. } => "VIEW",
@@ -68,6 +74,8 @@ impl From<ComposeError> for CommandError {
 /// How this run differs from others.
 #[derive(Clone, Debug, Default)]
 pub struct Variant {
+    /// Where the log is.
+    pub backend: Backend,
     /// Run these services only.
     pub only: Option<Vec<String>>,
     /// Delays before the next attempts of an event; `None`: the product's.
@@ -115,6 +123,14 @@ pub struct Composed {
     pub views: Views,
 }
 
+/// All topics that the platform needs: its services', and the one of input lines that cannot be read.
+pub fn topics(partitions: u32) -> Vec<TopicConfig> {
+    let services = catalogue::services(&catalogue::Config::default());
+    let mut topics = runtime::platform::topics_of(&services, partitions);
+    topics.push(crate::demo::requests::dead_letters(partitions));
+    topics
+}
+
 /// Opens the directory, starts every service and view.
 ///
 /// # Errors
@@ -124,8 +140,7 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
         Some(directory) => Lists::load(directory)?,
         None => Lists::builtin(),
     });
-    let storage = Arc::new(DiskStorage::open(data)?);
-    let log: Arc<dyn Log> = EmbeddedLog::open(env, storage, SegmentLogConfig::default())?;
+    let log = variant.backend.open(env, data)?;
     let mut services = catalogue::Config::default();
     services.fraud.lists = lists.clone();
     let platform =

@@ -159,12 +159,8 @@ pub struct Platform {
     _control: Arc<BulkheadRuntime>,
 }
 
-/// Creates what the services need, or checks that it is there.
-fn ensure_topics(
-    log: &dyn Log,
-    services: &[ServiceDef],
-    partitions: u32,
-) -> Result<BTreeMap<Arc<str>, TopicId>, StartError> {
+/// The topics that services need, by name.
+pub fn topics_of(services: &[ServiceDef], partitions: u32) -> Vec<TopicConfig> {
     let mut configs: BTreeMap<String, TopicConfig> = BTreeMap::new();
     let mut add = |name: String, retention_ms, compacted| {
         let config = TopicConfig {
@@ -185,11 +181,21 @@ fn ensure_topics(
         }
         add(service.spec.commit_topic(), None, false);
     }
-    let ensure = |(name, config): (String, TopicConfig)| {
-        let id = log.ensure_topic(&config).map_err(|error| StartError::Topic { topic: name, error })?;
+    configs.into_values().collect()
+}
+
+/// Creates what the services need, or checks that it is there.
+fn ensure_topics(
+    log: &dyn Log,
+    services: &[ServiceDef],
+    partitions: u32,
+) -> Result<BTreeMap<Arc<str>, TopicId>, StartError> {
+    let ensure = |config: TopicConfig| {
+        let topic = config.name.to_string();
+        let id = log.ensure_topic(&config).map_err(|error| StartError::Topic { topic, error })?;
         Ok((config.name, id))
     };
-    configs.into_iter().map(ensure).collect()
+    topics_of(services, partitions).into_iter().map(ensure).collect()
 }
 
 fn service_ids(services: &[ServiceDef]) -> Result<BTreeMap<u32, &'static str>, StartError> {

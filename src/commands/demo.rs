@@ -9,6 +9,7 @@ use runtime::env::Env;
 use runtime::stats::Phase;
 
 use crate::args::{self, FaultSpec, Speed};
+use crate::backend::{Backend, LogArgs};
 use crate::cli::Output;
 use crate::commands::up::{Signals, drain};
 use crate::config::{self, PlatformArgs, Settings, nearest};
@@ -39,6 +40,8 @@ Example:
 pub struct DemoArgs {
     #[command(flatten)]
     pub platform: PlatformArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
     /// OpenRTB 2.x requests, JSON lines, plain or .gz [default: a generator calibrated on recorded traffic]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub struct DemoArgs {
 /// [`CommandError`] if it cannot be run to its end; a broken invariant is exit 1 with a full report.
 pub fn run(args: DemoArgs, output: Output) -> Result<ExitCode, CommandError> {
     let settings = config::resolve(&args.platform).map_err(|error| CommandError::Config(error.to_string()))?;
-    let spec = spec(&args)?;
+    let (spec, backend) = (spec(&args)?, args.log.backend()?);
     let temporary = match &settings.data {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("bulkhead-demo-").tempdir().map_err(|error| {
@@ -74,7 +77,7 @@ pub fn run(args: DemoArgs, output: Output) -> Result<ExitCode, CommandError> {
     };
     let data =
         settings.data.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
-    crate::cli::block_on(perform(settings, spec, data, output))
+    crate::cli::block_on(perform(settings, spec, backend, data, output))
 }
 
 fn spec(args: &DemoArgs) -> Result<RunSpec, CommandError> {
@@ -111,11 +114,18 @@ fn input_name(input: &InputSpec) -> String {
     }
 }
 
-async fn perform(settings: Settings, spec: RunSpec, data: PathBuf, output: Output) -> Result<ExitCode, CommandError> {
+async fn perform(
+    settings: Settings,
+    spec: RunSpec,
+    backend: Backend,
+    data: PathBuf,
+    output: Output,
+) -> Result<ExitCode, CommandError> {
     let mut signals = Signals::new()?;
     let env = Env::production();
     let opening = Opening::start(&env, &spec)?;
-    let variant = Variant { retry_delays: Some(RETRY_DELAYS.to_vec()), keep_commits: true, ..Variant::default() };
+    let retry_delays = Some(RETRY_DELAYS.to_vec());
+    let variant = Variant { retry_delays, keep_commits: true, backend, ..Variant::default() };
     let up = compose(&env, &data, &settings, &variant).await?;
     eprintln!("input: {}; retry delays 100ms/500ms/2s", input_name(&spec.input));
     let mut live = Live::new();

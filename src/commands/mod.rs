@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod schemas;
+pub mod topics;
 pub mod up;
 pub mod verify;
 pub mod version;

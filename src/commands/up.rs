@@ -9,6 +9,7 @@ use runtime::env::Env;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::backend::LogArgs;
 use crate::cli::Output;
 use crate::config::{self, PlatformArgs};
 use crate::edge::Edge;
@@ -33,6 +34,8 @@ const RUN_FORWARD_MS: i64 = 60_000;
 pub struct UpArgs {
     #[command(flatten)]
     pub platform: PlatformArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
     /// Run these services, and no others, in this process
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub only: Option<Vec<String>>,
@@ -57,7 +60,10 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let started_us = env.clock.mono_us();
         // Its commits are what `verify` recounts from.
         let serves = !args.until_idle || args.listen.is_some();
+        let backend = args.log.backend()?;
+        let place = backend.place(&data);
         let variant = Variant {
+            backend,
             only: args.only.clone(),
             keep_commits: args.until_idle,
             keep_leases: serves,
@@ -65,7 +71,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         };
         let up = compose(&env, &data, &settings, &variant).await?;
         let names: Vec<_> = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.spec.name).collect();
-        eprintln!("up on {}: {}", data.display(), names.join(", "));
+        eprintln!("up on {place}: {}", names.join(", "));
         let edge = if serves { Some(start_edge(&up, &data, &args).await?) } else { None };
         let idle = if args.until_idle {
             tokio::select! {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use crate::backend::BrokerArgs;
 use crate::cli::Output;
 use crate::exit::CommandError;
 use crate::verify::{self, Found, VerifyError};
@@ -23,6 +24,8 @@ pub struct VerifyArgs {
     /// Data directory, as given to `demo` or `up`
     #[arg(long, value_name = "DIR", env = "BULKHEAD_DATA_DIR", default_value = "bulkhead-data")]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
     /// Directory with lists, where the platform was run with one
     #[arg(long, value_name = "DIR", env = "BULKHEAD_LISTS")]
     pub lists: Option<PathBuf>,
@@ -34,7 +37,10 @@ pub struct VerifyArgs {
 /// [`CommandError::Usage`] for what is no usable data directory.
 pub fn run(args: VerifyArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
-        let log = verify::open(&args.data).map_err(CommandError::usage)?;
+        let log = match &args.brokers.brokers {
+            Some(_) => cluster(&args.brokers)?,
+            None => verify::open(&args.data).map_err(CommandError::usage)?,
+        };
         let found = verify::recount(log.as_ref(), args.lists.as_deref()).map_err(refused);
         log.close().await;
         let found = found?;
@@ -44,6 +50,22 @@ pub fn run(args: VerifyArgs, output: Output) -> Result<ExitCode, CommandError> {
         }
         Ok(if found.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+/// A cluster's topics, as they are.
+#[cfg(feature = "kafka")]
+fn cluster(brokers: &BrokerArgs) -> Result<std::sync::Arc<dyn runtime::log::Log>, CommandError> {
+    use crate::backend::Backend;
+    let Backend::Kafka(config) = brokers.kafka()? else { return Err(CommandError::Usage("no cluster".into())) };
+    let log = runtime::log::kafka::KafkaLog::open(&runtime::env::Env::production(), config);
+    let log = log.map_err(CommandError::usage)?;
+    log.adopt_all().map_err(CommandError::failed)?;
+    Ok(log)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn cluster(brokers: &BrokerArgs) -> Result<std::sync::Arc<dyn runtime::log::Log>, CommandError> {
+    Err(brokers.kafka().err().unwrap_or_else(|| CommandError::Usage("no cluster".into())))
 }
 
 /// A directory that cannot be recounted is unusable; a fault of this program is a failure.

@@ -32,14 +32,18 @@ const EVENT_BYTES: usize = 700;
 /// # Errors
 /// [`AppendError`] if the log refuses.
 pub fn ensure_dead_letters(log: &dyn Log, partitions: u32) -> Result<(), AppendError> {
-    log.ensure_topic(&TopicConfig {
+    log.ensure_topic(&dead_letters(partitions)).map(|_| ())
+}
+
+/// The topic of broken lines.
+pub fn dead_letters(partitions: u32) -> TopicConfig {
+    TopicConfig {
         name: dead_letter_topic(INPUT_NAME).as_str().into(),
         partitions,
         durability: Durability::Synced,
         retention_ms: days(30),
         compacted: false,
-    })
-    .map(|_| ())
+    }
 }
 
 /// The source.

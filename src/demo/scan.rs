@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::commit::provenance::{BOUNDARY, HEADER, Provenance};
 use runtime::log::{Batches, FetchError, Log, Offset, Record, TopicPartition};
 use tokio::sync::Notify;
 
 const FETCH_BYTES: usize = 1 << 20;
+/// How long a record that the log has may take to come; a cluster sends it over the network.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a recount could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,9 @@ impl Scan<'_> {
         let mut scratch = Vec::new();
         let unreadable = |offset, reason| ScanError::Unreadable { topic: topic.to_owned(), partition, offset, reason };
         while reader.position() < extent.high_watermark {
-            let Some(fetched) = reader.try_next(FETCH_BYTES)? else { break };
+            let Some(fetched) = reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
+                return Err(unreadable(reader.position(), format!("nothing came within {} s", FETCH_LIMIT.as_secs())));
+            };
             let corrupt = |error: runtime::log::CorruptBatch| unreadable(fetched.from, error.to_string());
             for batch in Batches::new(&fetched.bytes) {
                 let batch = batch.map_err(corrupt)?;

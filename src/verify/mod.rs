@@ -30,12 +30,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use runtime::env::Env;
-use runtime::log::Log;
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
+use runtime::log::{Log, TopicConfig};
 
 use avro::Schemas;
-use catalogue::SERVICES;
+use catalogue::{SERVICES, TOPICS};
 use differences::Differences;
 use lists::Lists;
 use outputs::Outputs;
@@ -88,7 +88,9 @@ pub fn open(data: &Path) -> Result<Arc<dyn Log>, VerifyError> {
 pub fn recount(log: &dyn Log, lists: Option<&Path>) -> Result<Found, VerifyError> {
     let lists = Rc::new(Lists::load(lists)?);
     let schemas = Schemas::builtin()?;
-    let partitions = log.topics().iter().map(|(_, config)| config.partitions).max().unwrap_or(0);
+    let ours = |config: &TopicConfig| TOPICS.iter().any(|(name, ..)| *name == &*config.name);
+    let topics = log.topics();
+    let partitions = topics.iter().filter(|(_, c)| ours(c)).map(|(_, c)| c.partitions).max().unwrap_or(0);
     let mut context = Context {
         log,
         schemas: &schemas,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::log::{Batches, CorruptBatch, Log, Offset, PartitionReader, Record, TopicPartition};
 use tokio::sync::Notify;
@@ -9,6 +10,8 @@ use tokio::sync::Notify;
 use super::VerifyError;
 
 const FETCH_BYTES: usize = 256 << 10;
+/// How long a record that the log has may take to come; a cluster sends it over the network.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
 /// Header that names the producer of a record (rule P6) and the one of a boundary (rule P10).
 const PROVENANCE: &[u8] = b"bh";
 const BOUNDARY: &[u8] = b"bh-boundary";
@@ -153,7 +156,10 @@ impl Walk {
 
     fn fill(&mut self) -> Result<bool, VerifyError> {
         let Some(reader) = self.reader.as_mut().filter(|reader| reader.position() < self.end) else { return Ok(false) };
-        let Some(fetched) = reader.try_next(FETCH_BYTES)? else { return Ok(false) };
+        let Some(fetched) = reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
+            let at = reader.position();
+            return Err(self.unreadable(at, format!("nothing came within {} s", FETCH_LIMIT.as_secs())));
+        };
         let (mut scratch, mut entries) = (Vec::new(), VecDeque::new());
         let mut unpack = || -> Result<(), CorruptBatch> {
             for batch in Batches::new(&fetched.bytes) {

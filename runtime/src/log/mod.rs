@@ -16,6 +16,7 @@ mod times;
 mod varint;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -188,6 +189,20 @@ pub trait PartitionReader: Send {
     fn position(&self) -> Offset;
     /// Moves to `offset`.
     fn seek(&mut self, offset: Offset);
+
+    /// Like `try_next`, and waits for it: for whoever walks a log to a known end, on a thread that may wait.
+    fn next_within(&mut self, max_bytes: usize, limit: Duration) -> Result<Option<Fetched>, FetchError> {
+        const STEP: Duration = Duration::from_millis(1);
+        let mut waited = Duration::ZERO;
+        loop {
+            let found = self.try_next(max_bytes)?;
+            if found.is_some() || waited >= limit {
+                return Ok(found);
+            }
+            std::thread::sleep(STEP);
+            waited += STEP;
+        }
+    }
 }
 
 /// Resolves when the batch is settled: the offset of its first record, or why not.

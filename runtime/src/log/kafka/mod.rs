@@ -27,6 +27,7 @@ use futures_util::future::BoxFuture;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Notify, oneshot};
 
 use self::keeper::{Chore, Keeper};
@@ -36,8 +37,8 @@ use self::reader::{Clients, KafkaReader};
 use self::topics::{Partition, Place, Topic, Topics};
 use super::batch::Batch;
 use super::{
-    AppendError, AppendOptions, Appending, Extent, Fence, FetchError, Log, Offset, PartitionReader, ProducerGroup,
-    TopicConfig, TopicId, TopicPartition, is_topic_name,
+    AppendError, AppendOptions, Appending, Durability, Extent, Fence, FetchError, Log, Offset, PartitionReader,
+    ProducerGroup, TopicConfig, TopicId, TopicPartition, is_topic_name,
 };
 use crate::env::Env;
 
@@ -48,6 +49,8 @@ pub use self::error::OpenError;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long an administrative request may take.
 const ADMIN_LIMIT: Duration = Duration::from_secs(15);
+/// Asked again after this.
+const METADATA_STEP: Duration = Duration::from_millis(50);
 /// How long a close waits for what is in flight.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -123,9 +126,42 @@ impl KafkaLog {
         let unanswered = |error: rdkafka::error::KafkaError| AppendError::Unknown {
             what: format!("topic {name}: no answer from {}: {error}", self.shared.config.brokers),
         };
-        let found = self.admin.inner().fetch_metadata(Some(name), ADMIN_LIMIT).map_err(unanswered)?;
-        let topic = found.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
-        Ok(topic.map(|topic| topic.partitions().len() as u32).filter(|count| *count > 0))
+        let until_us = self.shared.env.clock.mono_us() + ADMIN_LIMIT.as_micros() as u64;
+        loop {
+            let found = self.admin.inner().fetch_metadata(Some(name), ADMIN_LIMIT).map_err(unanswered)?;
+            let Some(topic) = found.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
+            match topic.error().map(RDKafkaErrorCode::from) {
+                None if !topic.partitions().is_empty() => return Ok(Some(topic.partitions().len() as u32)),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(None),
+                // A topic that was just made has no leaders yet.
+                _ if self.shared.env.clock.mono_us() < until_us => std::thread::sleep(METADATA_STEP),
+                code => {
+                    let what = format!("topic {name} has no leader: {code:?}; are all brokers up?");
+                    return Err(AppendError::Unknown { what });
+                }
+            }
+        }
+    }
+
+    /// Takes the cluster's topics under the prefix as they are, so that they can be read without being declared. Blocks.
+    ///
+    /// # Errors
+    /// No answer, or a topic that cannot be used.
+    pub fn adopt_all(&self) -> Result<(), AppendError> {
+        let unanswered = |error: rdkafka::error::KafkaError| AppendError::Unknown {
+            what: format!("topics: no answer from {}: {error}", self.shared.config.brokers),
+        };
+        let found = self.admin.inner().fetch_metadata(None, ADMIN_LIMIT).map_err(unanswered)?;
+        for topic in found.topics() {
+            let name = topic.name().strip_prefix(&self.shared.config.topic_prefix);
+            let Some(name) = name.filter(|name| !name.is_empty() && !name.starts_with("__")) else { continue };
+            let partitions = topic.partitions().len() as u32;
+            let durability = Durability::Synced;
+            let config =
+                TopicConfig { name: name.into(), partitions, durability, retention_ms: None, compacted: false };
+            self.take_in(&config)?;
+        }
+        Ok(())
     }
 
     fn make(&self, config: &TopicConfig, replicas: i32) -> Result<(), AppendError> {
@@ -144,7 +180,7 @@ impl KafkaLog {
         match answer {
             Ok(Ok(results)) => results.into_iter().find_map(Result::err).map_or(Ok(()), |(_, code)| {
                 // Another process may have been first.
-                let exists = rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists;
+                let exists = RDKafkaErrorCode::TopicAlreadyExists;
                 if code == exists { Ok(()) } else { Err(refused(code.to_string())) }
             }),
             Ok(Err(error)) => Err(refused(error.to_string())),
@@ -161,9 +197,15 @@ impl KafkaLog {
                 config.partitions
             }
             (None, None) => {
-                let (name, brokers) = (&config.name, &self.shared.config.brokers);
+                let (name, brokers) = (self.broker_name(&config.name), &self.shared.config.brokers);
+                let prefix = match self.shared.config.topic_prefix.as_str() {
+                    "" => String::new(),
+                    prefix => format!(" --topic-prefix {prefix}"),
+                };
+                let partitions = config.partitions;
                 return refuse(format!(
-                    "topic {name} is missing at {brokers}; `bulkhead topics create --brokers {brokers}` makes what is missing"
+                    "topic {name} is missing at {brokers}; make what is missing with `bulkhead topics create \
+                     --brokers {brokers}{prefix} --partitions {partitions}`"
                 ));
             }
             (Some(count), _) => count,
@@ -175,6 +217,36 @@ impl KafkaLog {
             ));
         }
         Ok(())
+    }
+
+    /// Gives a topic of the cluster its id.
+    fn take_in(&self, config: &TopicConfig) -> Result<TopicId, AppendError> {
+        let broker_name = self.broker_name(&config.name);
+        let c_name = CString::new(&*broker_name).map_err(|error| AppendError::Unknown { what: error.to_string() })?;
+        let mut id = TopicId(0);
+        self.shared.topics.rcu(|topics| {
+            let known = topics.iter().find(|topic| topic.config.name == config.name);
+            id = known.map_or(TopicId(topics.len() as u16), |topic| topic.id);
+            let mut all = Topics::clone(topics);
+            if known.is_none() {
+                let partitions = (0..config.partitions).map(|_| Partition::default()).collect();
+                let (config, c_name, broker_name) = (config.clone(), c_name.clone(), broker_name.clone());
+                all.push(Arc::new(Topic { id, config, broker_name, c_name, partitions }));
+            }
+            all
+        });
+        // The offsets are known before anybody asks.
+        let topics = self.shared.topics.load();
+        if let Some(topic) = topics.get(id.0 as usize) {
+            let places: Vec<_> = (0..config.partitions).map(|p| (topic.c_name.as_c_str(), p)).collect();
+            let starts = self.asking.offsets(&places, native::End::First, ADMIN_LIMIT);
+            let ends = self.asking.offsets(&places, native::End::Next, ADMIN_LIMIT);
+            for ((partition, start), end) in topic.partitions.iter().zip(starts).zip(ends) {
+                start.into_iter().for_each(|start| partition.starts_at(start));
+                end.into_iter().for_each(|end| partition.already(end));
+            }
+        }
+        Ok(id)
     }
 
     fn check(&self, to: TopicPartition, batch: &Bytes) -> Result<Place, AppendError> {
@@ -213,37 +285,12 @@ where
 
 impl Log for KafkaLog {
     fn ensure_topic(&self, config: &TopicConfig) -> Result<TopicId, AppendError> {
-        let broker_name = self.broker_name(&config.name);
-        if !is_topic_name(&config.name) || !is_topic_name(&broker_name) {
+        if !is_topic_name(&config.name) || !is_topic_name(&self.broker_name(&config.name)) {
             let what = format!("{:?} is not a topic name (letters, digits, . _ -, at most 249)", config.name);
             return Err(AppendError::Unknown { what });
         }
         self.agree(config)?;
-        let c_name = CString::new(&*broker_name).map_err(|error| AppendError::Unknown { what: error.to_string() })?;
-        let mut id = TopicId(0);
-        self.shared.topics.rcu(|topics| {
-            let known = topics.iter().find(|topic| topic.config.name == config.name);
-            id = known.map_or(TopicId(topics.len() as u16), |topic| topic.id);
-            let mut all = Topics::clone(topics);
-            if known.is_none() {
-                let partitions = (0..config.partitions).map(|_| Partition::default()).collect();
-                let (config, c_name, broker_name) = (config.clone(), c_name.clone(), broker_name.clone());
-                all.push(Arc::new(Topic { id, config, broker_name, c_name, partitions }));
-            }
-            all
-        });
-        // The offsets are known before anybody asks.
-        let topics = self.shared.topics.load();
-        if let Some(topic) = topics.get(id.0 as usize) {
-            let places: Vec<_> = (0..config.partitions).map(|p| (topic.c_name.as_c_str(), p)).collect();
-            let starts = self.asking.offsets(&places, native::End::First, ADMIN_LIMIT);
-            let ends = self.asking.offsets(&places, native::End::Next, ADMIN_LIMIT);
-            for ((partition, start), end) in topic.partitions.iter().zip(starts).zip(ends) {
-                start.into_iter().for_each(|start| partition.starts_at(start));
-                end.into_iter().for_each(|end| partition.already(end));
-            }
-        }
-        Ok(id)
+        self.take_in(config)
     }
 
     fn topics(&self) -> Vec<(TopicId, TopicConfig)> {

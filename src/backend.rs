@@ -1,0 +1,121 @@
+//! Which log a platform runs on: the embedded one in its data directory, or Apache Kafka.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use runtime::env::Env;
+use runtime::log::Log;
+use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
+use runtime::log::storage::DiskStorage;
+
+use crate::exit::CommandError;
+use crate::platform::ComposeError;
+
+/// The kinds of log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogKind {
+    /// Segment files in the data directory
+    Embedded,
+    /// Apache Kafka at --brokers
+    Kafka,
+}
+
+/// Flags that choose the log.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogArgs {
+    /// The log [default: embedded; kafka where --brokers is given]
+    #[arg(long, value_enum, env = "BULKHEAD_LOG")]
+    pub log: Option<LogKind>,
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
+}
+
+/// Flags that name a cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BrokerArgs {
+    /// Kafka brokers, several with commas
+    #[arg(long, value_name = "HOST:PORT", env = "BULKHEAD_BROKERS")]
+    pub brokers: Option<String>,
+    /// Put before every topic's name at the brokers, so that several platforms share a cluster
+    #[arg(long, value_name = "PREFIX", env = "BULKHEAD_TOPIC_PREFIX", requires = "brokers")]
+    pub topic_prefix: Option<String>,
+}
+
+/// A log that can be opened.
+#[derive(Clone, Debug, Default)]
+pub enum Backend {
+    #[default]
+    Embedded,
+    #[cfg(feature = "kafka")]
+    Kafka(runtime::log::kafka::KafkaConfig),
+}
+
+impl LogArgs {
+    /// The log that these flags mean.
+    ///
+    /// # Errors
+    /// Flags that contradict each other; Kafka in a build without it.
+    pub fn backend(&self) -> Result<Backend, CommandError> {
+        let usage = |text: &str| Err(CommandError::Usage(text.to_owned()));
+        match (self.log, &self.brokers.brokers) {
+            (Some(LogKind::Kafka), None) => usage("--log kafka needs --brokers HOST:PORT"),
+            (Some(LogKind::Embedded), Some(_)) => {
+                usage("--brokers is for --log kafka; the embedded log has its directory, --data DIR")
+            }
+            (_, Some(_)) => self.brokers.kafka(),
+            (_, None) => Ok(Backend::Embedded),
+        }
+    }
+}
+
+impl BrokerArgs {
+    /// The cluster that these flags name.
+    ///
+    /// # Errors
+    /// No brokers named; a build without Kafka.
+    #[cfg(feature = "kafka")]
+    pub fn kafka(&self) -> Result<Backend, CommandError> {
+        let missing = || CommandError::Usage("which cluster? --brokers HOST:PORT".to_owned());
+        Ok(Backend::Kafka(runtime::log::kafka::KafkaConfig {
+            brokers: self.brokers.clone().ok_or_else(missing)?,
+            topic_prefix: self.topic_prefix.clone().unwrap_or_default(),
+            ..Default::default()
+        }))
+    }
+
+    /// Refused: this build has no Kafka.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "kafka"))]
+    pub fn kafka(&self) -> Result<Backend, CommandError> {
+        Err(CommandError::Usage("this build has no Kafka (feature `kafka`); only --log embedded".to_owned()))
+    }
+}
+
+impl Backend {
+    /// Opens the log. Blocks while a cluster is asked.
+    ///
+    /// # Errors
+    /// The directory or the cluster cannot be used.
+    pub fn open(&self, env: &Env, data: &Path) -> Result<Arc<dyn Log>, ComposeError> {
+        match self {
+            Self::Embedded => {
+                let storage = Arc::new(DiskStorage::open(data)?);
+                Ok(EmbeddedLog::open(env, storage, SegmentLogConfig::default())?)
+            }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => Ok(runtime::log::kafka::KafkaLog::open(env, config.clone())?),
+        }
+    }
+
+    /// What is said of where the log is.
+    pub fn place(&self, data: &Path) -> String {
+        match self {
+            Self::Embedded => data.display().to_string(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => format!("Kafka at {}", config.brokers),
+        }
+    }
+}
