@@ -41,6 +41,9 @@ need_component() {
 
 need cc gcc
 need make make
+# A real Apache Kafka for its tests.
+need java default-jre-headless
+need mvn maven
 if ! command -v cargo >/dev/null; then
     printf 'test.sh: Rust is missing; install it from https://rustup.rs and start again\n' >&2
     exit 1

@@ -29,6 +29,8 @@ const BANNED: &[Banned] = &[
             "runtime/src/env.rs",
             "runtime/src/log/segment/",
             "runtime/src/log/storage/disk.rs",
+            // What the client library does blocks, and its futures need no runtime of ours.
+            "runtime/src/log/kafka/",
             "runtime/src/supervisor/watchdog.rs",
             "sim/src/cli/",
         ],

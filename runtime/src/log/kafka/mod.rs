@@ -178,14 +178,27 @@ impl KafkaLog {
         let answer = wait(self.admin.create_topics([&topic], &options));
         let refused = |reason: String| AppendError::Unknown { what: format!("topic {}: {reason}", config.name) };
         match answer {
-            Ok(Ok(results)) => results.into_iter().find_map(Result::err).map_or(Ok(()), |(_, code)| {
+            Ok(Ok(results)) => match results.into_iter().find_map(Result::err) {
                 // Another process may have been first.
-                let exists = RDKafkaErrorCode::TopicAlreadyExists;
-                if code == exists { Ok(()) } else { Err(refused(code.to_string())) }
-            }),
+                Some((_, code)) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(refused(code.to_string())),
+                _ => self.wait_for(config),
+            },
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(error) => Err(refused(error.to_string())),
         }
+    }
+
+    /// The brokers tell of a topic a moment after they have made it.
+    fn wait_for(&self, config: &TopicConfig) -> Result<(), AppendError> {
+        let until_us = self.shared.env.clock.mono_us() + ADMIN_LIMIT.as_micros() as u64;
+        while self.partitions_of(&config.name)?.is_none() {
+            if self.shared.env.clock.mono_us() > until_us {
+                let what = format!("topic {}: made, but not told of within {ADMIN_LIMIT:?}", config.name);
+                return Err(AppendError::Unknown { what });
+            }
+            std::thread::sleep(METADATA_STEP);
+        }
+        Ok(())
     }
 
     /// What the cluster has, made if that is allowed.
