@@ -22,6 +22,7 @@ pub mod model;
 pub mod plan;
 pub mod projection;
 pub mod proof;
+pub mod registry;
 
 use codec::DecodeError;
 use plan::Plan;
