@@ -10,6 +10,7 @@ pub mod edge;
 pub mod exit;
 pub mod panics;
 pub mod platform;
+pub mod registry;
 pub mod report;
 pub mod sources;
 pub mod usage;

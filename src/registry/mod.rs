@@ -1,0 +1,10 @@
+//! The schema registry: embedded on the log of this process, with the REST paths of Confluent's API.
+
+pub mod rest;
+pub mod serve;
+pub mod store;
+
+pub use store::EmbeddedRegistry;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The embedded registry: its state is the fold of the topic `_schemas` in Confluent's record layout, so that it outlives
+//! the process and another registry can take over. One writer at a time; whoever writes has read everything before.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use runtime::env::{Clock, Env};
+use runtime::log::{
+    AppendError, AppendOptions, BatchBuilder, Batches, Compression, Durability, FetchError, Log, PartitionReader,
+    ProducerGroup, TopicConfig, TopicPartition,
+};
+use schemas::compat::Level;
+use schemas::registry::{Config, Decided, FIRST_FREE_ID, Record, RecordError, Registry, RegistryError};
+use tokio::sync::{Mutex, Notify};
+
+/// The topic that holds the registry, one partition: Confluent's name for it.
+pub const TOPIC: &str = "_schemas";
+/// Bytes in flight: a few schemas.
+const BUDGET_BYTES: usize = 8 << 20;
+/// Bytes of one fetch.
+const FETCH_BYTES: usize = 1 << 20;
+/// A batch of a compaction is closed at about this size.
+const BATCH_BYTES: usize = 512 << 10;
+/// Records that a new registry may have more than it needs.
+const SLACK_RECORDS: usize = 1_000;
+
+/// Why the registry cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log has no such topic and makes none.
+    #[error("topic {TOPIC}: {0}")]
+    Topic(#[from] AppendError),
+    /// The topic cannot be read.
+    #[error("topic {TOPIC}: {0}")]
+    Fetch(#[from] FetchError),
+    /// A record is not one of a registry.
+    #[error("topic {TOPIC} offset {offset}: {error}; nothing was skipped")]
+    Record { offset: i64, error: RecordError },
+    /// A schema of the binary cannot be registered under its id.
+    #[error(
+        "schema {name} of this binary does not fit the registry: {error} The ids of the binary's schemas never change; start the version that wrote this directory, or use a new one"
+    )]
+    Builtin { name: &'static str, error: RegistryError },
+}
+
+impl OpenError {
+    /// Stable name of the class.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Topic(error) => error.kind(),
+            Self::Fetch(error) => error.kind(),
+            Self::Record { .. } => "REGISTRY_RECORD",
+            Self::Builtin { .. } => "REGISTRY_BUILTIN",
+        }
+    }
+}
+
+/// A registry on a log of this process.
+pub struct EmbeddedRegistry {
+    log: Arc<dyn Log>,
+    at: TopicPartition,
+    group: ProducerGroup,
+    clock: Clock,
+    state: RwLock<Registry>,
+    writer: Mutex<Follower>,
+}
+
+/// Where the fold stands.
+struct Follower {
+    reader: Box<dyn PartitionReader>,
+    scratch: Vec<u8>,
+    records: usize,
+}
+
+impl EmbeddedRegistry {
+    /// Reads the topic, makes it if it is absent, and compacts it where most of it is out of date.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a record that cannot be read is never skipped.
+    pub async fn open(env: &Env, log: Arc<dyn Log>) -> Result<Self, OpenError> {
+        let topic = log.ensure_topic(&TopicConfig {
+            name: TOPIC.into(),
+            partitions: 1,
+            durability: Durability::Synced,
+            retention_ms: None,
+            compacted: true,
+        })?;
+        let at = TopicPartition { topic, partition: 0 };
+        let reader = log.reader(at, log.extent(at)?.start, Arc::new(Notify::new()))?;
+        let mut follower = Follower { reader, scratch: Vec::new(), records: 0 };
+        let mut registry = Registry::new(FIRST_FREE_ID);
+        follower.catch_up(|record| registry.apply(&record))?;
+        let group = log.producer_group("registry", BUDGET_BYTES);
+        let embedded = Self {
+            log,
+            at,
+            group,
+            clock: env.clock.clone(),
+            state: RwLock::new(registry),
+            writer: Mutex::new(follower),
+        };
+        embedded.compact().await?;
+        Ok(embedded)
+    }
+
+    /// The state, for questions.
+    pub fn read(&self) -> RwLockReadGuard<'_, Registry> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides a change on the newest state and answers when it is durable. Given up in the middle, it may or may not
+    /// have happened; the next writer reads what did.
+    ///
+    /// # Errors
+    /// The refusal, or the log's failure as `Store`.
+    pub async fn write<T>(
+        &self,
+        decide: impl FnOnce(&Registry) -> Result<Decided<T>, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let store = |error: &dyn std::fmt::Display| RegistryError::Store(error.to_string());
+        let mut follower = self.writer.lock().await;
+        self.follow(&mut follower).map_err(|e| store(&e))?;
+        let decided = decide(&self.read())?;
+        if !decided.records.is_empty() {
+            self.append(&decided.records).await.map_err(|e| store(&e))?;
+            self.follow(&mut follower).map_err(|e| store(&e))?;
+        }
+        Ok(decided.answer)
+    }
+
+    fn follow(&self, follower: &mut Follower) -> Result<(), OpenError> {
+        follower.catch_up(|record| self.state.write().unwrap_or_else(PoisonError::into_inner).apply(&record))
+    }
+
+    /// Appends records in batches; the offset of the first.
+    async fn append(&self, records: &[Record]) -> Result<i64, AppendError> {
+        let now_ms = self.clock.wall_ms();
+        let mut builder = BatchBuilder::new(Compression::None);
+        let mut appends = Vec::new();
+        let options = AppendOptions { group: self.group, fence: None };
+        for record in records {
+            let (key, value) = (record.key(), record.value());
+            let record_bytes = key.len() + value.as_ref().map_or(0, String::len);
+            if !builder.is_empty() && builder.bytes() + record_bytes > BATCH_BYTES {
+                appends.push(self.log.append(self.at, builder.finish(), options));
+            }
+            let pushed = builder.push(now_ms, Some(key.as_bytes()), value.as_deref().map(str::as_bytes), &[]);
+            pushed.map_err(|full| AppendError::TooLarge {
+                topic: TOPIC.into(),
+                partition: 0,
+                bytes: full.record_bytes,
+                limit_bytes: full.limit_bytes,
+            })?;
+        }
+        if !builder.is_empty() {
+            appends.push(self.log.append(self.at, builder.finish(), options));
+        }
+        let mut first = i64::MAX;
+        for append in appends {
+            first = first.min(append.await?);
+        }
+        Ok(first)
+    }
+
+    /// Writes the state anew and gives up what is before it, where that is worth it. A crash in between leaves both: the
+    /// fold of old and new is the same state.
+    async fn compact(&self) -> Result<(), OpenError> {
+        let mut follower = self.writer.lock().await;
+        let snapshot = self.read().snapshot();
+        if follower.records <= 2 * snapshot.len() + SLACK_RECORDS {
+            return Ok(());
+        }
+        let first = self.append(&snapshot).await?;
+        self.follow(&mut follower)?;
+        self.log.trim(self.at, first).await?;
+        follower.records = snapshot.len();
+        Ok(())
+    }
+
+    /// Makes the schemas of the binary known under their ids: those of topics as `TOPIC-value`, held to FULL_TRANSITIVE, all
+    /// others under their own name.
+    ///
+    /// # Errors
+    /// An id means another schema already, or the log fails.
+    pub async fn register_builtins(&self, topics: &[(&str, u32)]) -> Result<(), OpenError> {
+        let mut refused = None;
+        let result = self
+            .write(|registry| {
+                let mut state = registry.clone();
+                let mut records = Vec::new();
+                for builtin in schemas::builtin() {
+                    for subject in subjects_of(builtin, topics) {
+                        match place(&mut state, &subject, builtin) {
+                            Ok(new) => records.extend(new),
+                            Err(error) => {
+                                refused = Some((builtin.name, error.clone()));
+                                return Err(error);
+                            }
+                        }
+                    }
+                }
+                Ok(Decided { records, answer: () })
+            })
+            .await;
+        result.map_err(|error| match refused {
+            Some((name, error)) => OpenError::Builtin { name, error },
+            None => OpenError::Builtin { name: "(any)", error },
+        })
+    }
+}
+
+/// Subjects under which a schema of the binary is known.
+pub fn subjects_of(builtin: &schemas::Builtin, topics: &[(&str, u32)]) -> Vec<String> {
+    let of_topics = topics.iter().filter(|(_, id)| *id == builtin.id);
+    let subjects: Vec<_> = of_topics.map(|(topic, _)| format!("{topic}-value")).collect();
+    if subjects.is_empty() { vec![builtin.name.to_owned()] } else { subjects }
+}
+
+fn place(state: &mut Registry, subject: &str, builtin: &schemas::Builtin) -> Result<Vec<Record>, RegistryError> {
+    let is_new = state.own_config(subject).is_err();
+    let mut records = state.place_builtin(subject, builtin.id, builtin.avsc)?.records;
+    if is_new && !records.is_empty() {
+        let config = Config { level: Level::FullTransitive, normalize: None };
+        records.push(Record::Config(Some(subject.to_owned()), Some(config)));
+    }
+    for record in &records {
+        state.apply(record).map_err(|error| RegistryError::Store(error.to_string()))?;
+    }
+    Ok(records)
+}
+
+impl Follower {
+    /// Takes in every record up to the end of what is synced.
+    fn catch_up(&mut self, mut apply: impl FnMut(Record) -> Result<(), RecordError>) -> Result<(), OpenError> {
+        while let Some(fetched) = self.reader.try_next(FETCH_BYTES)? {
+            let corrupt = |error: runtime::log::CorruptBatch| FetchError::Corrupt {
+                file: TOPIC.to_owned(),
+                offset: fetched.from,
+                byte: 0,
+                reason: error.to_string(),
+            };
+            for batch in Batches::new(&fetched.bytes) {
+                let batch = batch.map_err(corrupt)?;
+                for record in batch.records(&mut self.scratch).map_err(corrupt)? {
+                    let record = record.map_err(corrupt)?;
+                    if record.offset < fetched.from {
+                        continue;
+                    }
+                    let offset = record.offset;
+                    Record::parse(record.key.unwrap_or_default(), record.value)
+                        .and_then(&mut apply)
+                        .map_err(|error| OpenError::Record { offset, error })?;
+                    self.records += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
