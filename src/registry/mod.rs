@@ -1,9 +1,14 @@
 //! The schema registry: embedded on the log of this process, with the REST paths of Confluent's API.
 
+pub mod api;
+pub mod cache;
+pub mod http;
 pub mod rest;
 pub mod serve;
 pub mod store;
 
+pub use api::{RegistryFailure, SchemaRegistry};
+pub use http::HttpRegistry;
 pub use store::EmbeddedRegistry;
 
 #[cfg(test)]

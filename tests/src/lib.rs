@@ -4,4 +4,5 @@ pub mod http;
 pub mod kafka;
 pub mod log_cases;
 pub mod program;
+pub mod registry_kit;
 pub mod tidy;

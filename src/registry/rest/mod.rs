@@ -11,6 +11,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 
+pub use reply::VND;
+
 use super::EmbeddedRegistry;
 
 /// Bytes of a request: a schema of 1 MiB as a JSON text, where every quote takes two, and its references.

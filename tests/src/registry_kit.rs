@@ -1,0 +1,66 @@
+//! An embedded registry on a port of its own, and the plainest of clients.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead::registry::{EmbeddedRegistry, rest, serve};
+use runtime::env::{BulkheadRuntime, Env};
+use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
+use runtime::log::storage::DiskStorage;
+
+/// A registry in a temporary directory.
+pub struct Served {
+    pub registry: Arc<EmbeddedRegistry>,
+    pub address: SocketAddr,
+    _runtime: BulkheadRuntime,
+    _directory: tempfile::TempDir,
+}
+
+impl Served {
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let env = Env::production();
+        let runtime = BulkheadRuntime::with_network(&env, "registry", 1, 0).expect("a runtime");
+        let storage = Arc::new(DiskStorage::open(directory.path()).expect("a directory"));
+        let log = EmbeddedLog::open(&env, storage, SegmentLogConfig::small()).expect("a log");
+        let (registry, address) = runtime.handle().block_on(async {
+            let registry = Arc::new(EmbeddedRegistry::open(&env, log).await.expect("a registry"));
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let address = serve::listen(&runtime, any, rest::router(registry.clone())).await.expect("a port");
+            (registry, address)
+        });
+        Self { registry, address, _runtime: runtime, _directory: directory }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// An answer of HTTP.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// One call on a connection of its own.
+pub fn call(address: SocketAddr, method: &str, path: &str, headers: &[(String, String)], body: &str) -> HttpAnswer {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    if !headers.iter().any(|(name, _)| name == "Content-Length") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    let request = format!("{head}\r\n{body}");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+    HttpAnswer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
