@@ -1,5 +1,6 @@
 //! Configuration: flag, then environment, then file, then default. An unknown key is an error that names its place.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +13,7 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 /// Where the admin listener is if nobody says otherwise.
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:8081";
-const KEYS: [&str; 4] = ["data", "partitions", "lists", "instance"];
+const KEYS: [&str; 6] = ["data", "partitions", "lists", "instance", "registry_url", "registry_listen"];
 const PARTITIONS_DEFAULT: u32 = 4;
 const PARTITIONS_MAX: u32 = 256;
 
@@ -59,6 +60,12 @@ pub struct PlatformArgs {
     /// Name of this process among others [default: local]
     #[arg(long, value_name = "NAME", env = "BULKHEAD_INSTANCE")]
     pub instance: Option<String>,
+    /// External schema registry, up to its `/subjects` [default: the embedded one]
+    #[arg(long, value_name = "URL", env = "BULKHEAD_REGISTRY_URL")]
+    pub registry_url: Option<String>,
+    /// Port of its own for the embedded schema registry
+    #[arg(long, value_name = "ADDR", env = "BULKHEAD_REGISTRY_LISTEN")]
+    pub registry_listen: Option<SocketAddr>,
 }
 
 /// Keys of the file.
@@ -69,6 +76,8 @@ struct File {
     partitions: Option<u32>,
     lists: Option<PathBuf>,
     instance: Option<String>,
+    registry_url: Option<String>,
+    registry_listen: Option<SocketAddr>,
 }
 
 /// What a platform is run with.
@@ -79,6 +88,9 @@ pub struct Settings {
     pub partitions: u32,
     pub lists: Option<PathBuf>,
     pub instance: String,
+    /// `None`: the embedded registry.
+    pub registry_url: Option<String>,
+    pub registry_listen: Option<SocketAddr>,
 }
 
 /// Puts the layers together.
@@ -106,6 +118,8 @@ pub fn resolve(args: &PlatformArgs) -> Result<Settings, ConfigError> {
         partitions,
         lists: args.lists.clone().or(file.lists),
         instance,
+        registry_url: args.registry_url.clone().or(file.registry_url),
+        registry_listen: args.registry_listen.or(file.registry_listen),
     })
 }
 

@@ -16,10 +16,12 @@ use runtime::log::storage::StorageError;
 use runtime::log::{Log, TopicConfig};
 use runtime::platform::{DrainStage, Platform, PlatformConfig, StartError};
 use runtime::view::{View, ViewAge};
+use runtime::writers::Writers;
 
 use crate::backend::Backend;
 use crate::config::Settings;
 use crate::exit::CommandError;
+use crate::registry::{self, Started};
 
 /// A stage of a drain may take this long; then what is left comes again at the next start.
 pub const DRAIN_STAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +43,8 @@ pub enum ComposeError {
     Start(#[from] StartError),
     #[error(transparent)]
     Lists(#[from] actors::fraud::lists::ListError),
+    #[error(transparent)]
+    Registry(#[from] registry::start::StartError),
     #[error("view {name}: {error}")]
     View { name: &'static str, error: runtime::log::FetchError },
 }
@@ -55,6 +59,7 @@ impl ComposeError {
             Self::Kafka(error) => error.kind(),
             Self::Start(_) => "START",
             Self::Lists(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::View { .. } => "VIEW",
         }
     }
@@ -121,6 +126,7 @@ pub struct Composed {
     pub log: Arc<dyn Log>,
     pub platform: Platform,
     pub views: Views,
+    pub registry: Started,
 }
 
 /// All topics that the platform needs: its services', and the one of input lines that cannot be read.
@@ -143,10 +149,12 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     let log = variant.backend.open(env, data)?;
     let mut services = catalogue::Config::default();
     services.fraud.lists = lists.clone();
-    let platform =
-        Platform::start(env.clone(), log.clone(), catalogue::services(&services), config(settings, variant)).await?;
+    let services = catalogue::services(&services);
+    let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
+    let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config(settings, variant) };
+    let platform = Platform::start(env.clone(), log.clone(), services, config).await?;
     let views = start_views(env, &platform, settings, variant, lists)?;
-    Ok(Composed { env: env.clone(), log, platform, views })
+    Ok(Composed { env: env.clone(), log, platform, views, registry })
 }
 
 fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {

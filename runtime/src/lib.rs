@@ -23,3 +23,4 @@ pub mod testkit;
 pub mod topology;
 pub mod trace;
 pub mod view;
+pub mod writers;

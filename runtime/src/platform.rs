@@ -19,6 +19,7 @@ use crate::supervisor::bulkhead::MakeRuntime;
 use crate::supervisor::{BulkheadSupervisor, Policy, ShardSlot, Supervised, SupervisorMessage, watchdog};
 use crate::topology::{self, ServiceSpec, TopicKind, TopologyError, dead_letter_topic};
 use crate::view::{self, View, ViewAge};
+use crate::writers::{NoWriters, Writers};
 
 /// How a platform is run.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct PlatformConfig {
     pub instance: Arc<str>,
     pub guards: Arc<dyn Guards>,
     pub observer: Option<Arc<dyn Observer>>,
+    /// Schemas of writers that are not of this binary.
+    pub writers: Arc<Writers>,
     /// Run these services only.
     pub only: Option<Vec<String>>,
 }
@@ -56,6 +59,7 @@ impl Default for PlatformConfig {
             instance: "local".into(),
             guards: Arc::new(AllGuards),
             observer: None,
+            writers: Arc::new(Writers::new(Arc::new(NoWriters))),
             only: None,
         }
     }
@@ -395,6 +399,7 @@ impl Parts<'_> {
             faults: faults.clone(),
             guards: self.config.guards.clone(),
             observer: self.config.observer.clone(),
+            writers: self.config.writers.clone(),
             phase: self.phase.clone(),
             instance: self.config.instance.clone(),
             services: self.ids.clone(),

@@ -5,6 +5,7 @@ use crate::{
     codec::{Decode, DecodeError, Encode},
     plan::Plans,
 };
+use std::sync::OnceLock;
 
 /// First byte of a frame with a numeric id.
 pub const MAGIC_ID: u8 = 0;
@@ -14,6 +15,43 @@ pub const MAGIC_GUID: u8 = 1;
 pub const HEADER_BYTES: usize = 5;
 /// Bytes before the datum in a frame with a GUID.
 pub const GUID_HEADER_BYTES: usize = 17;
+
+static WIRE_IDS: OnceLock<Box<[u32]>> = OnceLock::new();
+
+/// The id that frames of this process carry for a schema of the binary: its own, unless an external registry gave others.
+#[inline]
+pub fn wire_id(id: u32) -> u32 {
+    match WIRE_IDS.get() {
+        None => id,
+        Some(ids) => ids.get(id as usize).copied().unwrap_or(id),
+    }
+}
+
+/// Gives schemas of the binary the ids `(own, registry's)` in all frames of this process. Once, before the first frame.
+///
+/// # Errors
+/// Other ids were given before: frames carry them already.
+pub fn set_wire_ids(ids: &[(u32, u32)]) -> Result<(), WireIdsSet> {
+    let last = ids.iter().map(|(own, _)| *own).max().unwrap_or(0);
+    let mut table: Vec<u32> = (0..=last).collect();
+    for (own, wire) in ids {
+        table[*own as usize] = *wire;
+    }
+    let table = table.into_boxed_slice();
+    if *WIRE_IDS.get_or_init(|| table.clone()) == table { Ok(()) } else { Err(WireIdsSet) }
+}
+
+/// The ids of frames cannot change while a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this process already writes other schema ids")]
+pub struct WireIdsSet;
+
+impl WireIdsSet {
+    /// Stable label.
+    pub fn kind(&self) -> &'static str {
+        "frame_wire_ids_set"
+    }
+}
 
 /// Why a framed message could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +100,7 @@ impl FrameError {
 #[inline]
 pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Result<T, FrameError> {
     let (found, datum) = split(message)?;
-    if found == T::SCHEMA_ID {
+    if found == wire_id(T::SCHEMA_ID) {
         return T::decode_or(datum);
     }
     match plans.get(found) {
@@ -75,7 +113,7 @@ pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Re
 #[inline]
 pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
     out.push(MAGIC_ID);
-    out.extend_from_slice(&T::SCHEMA_ID.to_be_bytes());
+    out.extend_from_slice(&wire_id(T::SCHEMA_ID).to_be_bytes());
     value.encode(out);
 }
 
@@ -122,8 +160,8 @@ pub fn schema_id(message: &[u8]) -> Result<u32, FrameError> {
 #[inline]
 pub fn decode<'a, T: Decode<'a>>(message: &'a [u8]) -> Result<T, FrameError> {
     let (found, datum) = split(message)?;
-    if found != T::SCHEMA_ID {
-        return Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found });
+    if found != wire_id(T::SCHEMA_ID) {
+        return Err(FrameError::OtherSchema { expected: wire_id(T::SCHEMA_ID), found });
     }
     T::decode_or(datum)
 }

@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use runtime::env::Env;
+use runtime::env::{BulkheadRuntime, Env};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backend::LogArgs;
 use crate::cli::Output;
-use crate::config::{self, PlatformArgs};
+use crate::config::{self, PlatformArgs, Settings};
 use crate::edge::Edge;
 use crate::edge::config::EdgeConfig;
 use crate::exit::CommandError;
 use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line};
+use crate::registry::{rest, serve};
 
 /// Directory where nothing else is said.
 const DATA_DEFAULT: &str = "bulkhead-data";
@@ -72,6 +73,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let up = compose(&env, &data, &settings, &variant).await?;
         let names: Vec<_> = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.spec.name).collect();
         eprintln!("up on {place}: {}", names.join(", "));
+        let _registry = serve_registry(&up, &settings).await?;
         let edge = if serves { Some(start_edge(&up, &data, &args).await?) } else { None };
         let idle = if args.until_idle {
             tokio::select! {
@@ -114,6 +116,23 @@ async fn start_edge(up: &Composed, data: &Path, args: &UpArgs) -> Result<Edge, C
     };
     eprintln!("edge on http://{}", edge.address);
     Ok(edge)
+}
+
+/// Gives the embedded registry its own port, where one is configured; it lasts as long as the runtime.
+async fn serve_registry(up: &Composed, settings: &Settings) -> Result<Option<BulkheadRuntime>, CommandError> {
+    let Some(address) = settings.registry_listen else { return Ok(None) };
+    let Some(registry) = up.registry.embedded() else {
+        up.platform.kill();
+        return Err(CommandError::Config("registry_listen: an external registry has a port already".to_owned()));
+    };
+    let failed = |error: std::io::Error| {
+        up.platform.kill();
+        CommandError::Failed(format!("registry on {address}: {error}"))
+    };
+    let runtime = BulkheadRuntime::with_network(&up.env, "registry", 1, 5).map_err(failed)?;
+    let local = serve::listen(&runtime, address, rest::router(registry.clone())).await.map_err(failed)?;
+    eprintln!("registry on http://{local}");
+    Ok(Some(runtime))
 }
 
 /// Waits until nothing is left to do. What waits for its time is not waited for: once nothing else is left, the clock

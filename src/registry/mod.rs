@@ -2,13 +2,16 @@
 
 pub mod api;
 pub mod cache;
+pub mod external;
 pub mod http;
 pub mod rest;
 pub mod serve;
+pub mod start;
 pub mod store;
 
 pub use api::{RegistryFailure, SchemaRegistry};
 pub use http::HttpRegistry;
+pub use start::Started;
 pub use store::EmbeddedRegistry;
 
 #[cfg(test)]

@@ -266,13 +266,19 @@ impl Shard {
             TopicKind::Replay => &self.original(topic, partition, record),
             _ => &(topic, partition, *record),
         };
+        let mut translated = Vec::new();
+        let value = record.value.unwrap_or_default();
+        let value = match self.ctx.writers.own(topic.schema_id, value, &mut translated) {
+            Ok(value) => value,
+            Err(failure) => return Attempt::Failed(failure),
+        };
         self.fold.begin_event();
         let outputs = self.outputs.mark();
         let event = Event {
             topic,
             key: record.key.unwrap_or_default(),
             timestamp_ms: record.timestamp_ms,
-            value: record.value.unwrap_or_default(),
+            value,
             headers: record.headers,
         };
         let position = (topic.name, *partition, record.offset);

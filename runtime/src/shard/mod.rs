@@ -180,6 +180,8 @@ pub struct ShardContext {
     /// First sequence whose events are not in `stats` yet; -1 before the first ownership in this process. A commit that
     /// stands though its answer was lost is counted by the next recovery.
     pub count_from: AtomicI64,
+    /// Schemas of writers that are not of this binary.
+    pub writers: Arc<crate::writers::Writers>,
     /// Events waiting as rows of this shard's state.
     pub parked: AtomicU64,
     /// Looked at by the watchdog.
