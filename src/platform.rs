@@ -21,6 +21,7 @@ use runtime::writers::Writers;
 use crate::backend::Backend;
 use crate::config::Settings;
 use crate::exit::CommandError;
+use crate::registry::usage::UsageReport;
 use crate::registry::{self, Started};
 
 /// A stage of a drain may take this long; then what is left comes again at the next start.
@@ -45,6 +46,8 @@ pub enum ComposeError {
     Lists(#[from] actors::fraud::lists::ListError),
     #[error(transparent)]
     Registry(#[from] registry::start::StartError),
+    #[error(transparent)]
+    Usage(#[from] registry::usage::UsageError),
     #[error("view {name}: {error}")]
     View { name: &'static str, error: runtime::log::FetchError },
 }
@@ -60,6 +63,7 @@ impl ComposeError {
             Self::Start(_) => "START",
             Self::Lists(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Usage(error) => error.kind(),
             Self::View { .. } => "VIEW",
         }
     }
@@ -127,6 +131,16 @@ pub struct Composed {
     pub platform: Platform,
     pub views: Views,
     pub registry: Started,
+    pub usage: Arc<UsageReport>,
+}
+
+impl Composed {
+    /// Paths of the embedded registry and of `/usage`, for a port of their own or below another path; `None`: the registry
+    /// is somewhere else.
+    pub fn registry_router(&self) -> Option<axum::Router> {
+        let registry = self.registry.embedded()?;
+        Some(registry::rest::router(registry.clone()).merge(registry::rest::usage_router(self.usage.clone())))
+    }
 }
 
 /// All topics that the platform needs: its services', and the one of input lines that cannot be read.
@@ -152,9 +166,10 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     let services = catalogue::services(&services);
     let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
     let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config(settings, variant) };
-    let platform = Platform::start(env.clone(), log.clone(), services, config).await?;
+    let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;
+    let usage = Arc::new(UsageReport::start(env, &log, &services, &settings.instance).await?);
     let views = start_views(env, &platform, settings, variant, lists)?;
-    Ok(Composed { env: env.clone(), log, platform, views, registry })
+    Ok(Composed { env: env.clone(), log, platform, views, registry, usage })
 }
 
 fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {

@@ -16,7 +16,7 @@ use crate::edge::Edge;
 use crate::edge::config::EdgeConfig;
 use crate::exit::CommandError;
 use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line};
-use crate::registry::{rest, serve};
+use crate::registry::serve;
 
 /// Directory where nothing else is said.
 const DATA_DEFAULT: &str = "bulkhead-data";
@@ -121,7 +121,7 @@ async fn start_edge(up: &Composed, data: &Path, args: &UpArgs) -> Result<Edge, C
 /// Gives the embedded registry its own port, where one is configured; it lasts as long as the runtime.
 async fn serve_registry(up: &Composed, settings: &Settings) -> Result<Option<BulkheadRuntime>, CommandError> {
     let Some(address) = settings.registry_listen else { return Ok(None) };
-    let Some(registry) = up.registry.embedded() else {
+    let Some(router) = up.registry_router() else {
         up.platform.kill();
         return Err(CommandError::Config("registry_listen: an external registry has a port already".to_owned()));
     };
@@ -130,7 +130,7 @@ async fn serve_registry(up: &Composed, settings: &Settings) -> Result<Option<Bul
         CommandError::Failed(format!("registry on {address}: {error}"))
     };
     let runtime = BulkheadRuntime::with_network(&up.env, "registry", 1, 5).map_err(failed)?;
-    let local = serve::listen(&runtime, address, rest::router(registry.clone())).await.map_err(failed)?;
+    let local = serve::listen(&runtime, address, router).await.map_err(failed)?;
     eprintln!("registry on http://{local}");
     Ok(Some(runtime))
 }

@@ -49,6 +49,18 @@ impl HttpRegistry {
         Ok(Self { client, base, limit: ANSWER_LIMIT })
     }
 
+    /// Who uses what, where the registry is one of ours; `None`: it does not know such a thing.
+    ///
+    /// # Errors
+    /// As any question.
+    pub async fn usage(&self) -> Result<Option<super::usage::Manifest>, RegistryFailure> {
+        match self.get("/usage").await {
+            Ok(json) => serde_json::from_value(json.clone()).map(Some).map_err(|_| self.garbage("/usage", &json)),
+            Err(RegistryFailure::Refused { status: 404, .. } | RegistryFailure::Garbage(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
     /// The same with less patience.
     pub fn with_limit(self, limit: Duration) -> Self {
         Self { limit, ..self }

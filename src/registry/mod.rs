@@ -8,6 +8,7 @@ pub mod rest;
 pub mod serve;
 pub mod start;
 pub mod store;
+pub mod usage;
 
 pub use api::{RegistryFailure, SchemaRegistry};
 pub use http::HttpRegistry;

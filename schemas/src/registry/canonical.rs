@@ -63,7 +63,7 @@ impl Writer<'_> {
         let full = self.full(word, namespace);
         let short = full.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.'));
         match short {
-            Some(short) if !self.normalize && !short.contains('.') => self.quote(&short.to_owned()),
+            Some(short) if !self.normalize && !short.contains('.') => self.quote(short),
             _ => self.quote(&full),
         }
     }

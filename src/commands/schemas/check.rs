@@ -11,8 +11,10 @@ use schemas::proof;
 
 use super::base::{self, Base, BaseError};
 use super::files;
+use super::live::{self, LiveError};
 use super::report::{Finding, Proof, Report};
 use super::sarif;
+use super::target::Target;
 use crate::cli::Output;
 use crate::exit::CommandError;
 
@@ -25,7 +27,8 @@ const PROOF_RECORDS_MAX: u32 = 100_000;
 ///
 /// A pair: can --reader read what --writer wrote? A level: does --candidate keep the promise of --level towards
 /// --history (oldest first)? A folder: does each schema in --dir keep it towards the file of
-/// the same name in --against, or in the same folder at the commit --base?
+/// the same name in --against, or in the same folder at the commit --base? A registry: with --registry or --data, does
+/// --candidate or --dir keep it towards every consumer that runs and every writer whose records are still there?
 ///
 /// The verdict is that of Java's SchemaCompatibility; where it is "compatible", records drawn for the writer are decoded
 /// with the reader by the decoder that production uses. Exit: 0 compatible, 1 breaks, 2 usage or unusable file, 3 could
@@ -43,22 +46,31 @@ pub struct CheckArgs {
     writer: Option<PathBuf>,
     /// Compatibility level, as schema registries name them
     #[arg(long, value_parser = level, default_value = "FULL_TRANSITIVE", conflicts_with = "reader")]
-    level: Level,
+    pub(super) level: Level,
     /// The schema that is to come
     #[arg(long, conflicts_with = "dir")]
-    candidate: Option<PathBuf>,
+    pub(super) candidate: Option<PathBuf>,
     /// Versions so far, oldest first
     #[arg(long, value_delimiter = ',', requires = "candidate")]
     history: Vec<PathBuf>,
     /// Folder of schema files (.avsc) that are to come
     #[arg(long, requires = "in_use")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// Folder of the schema files that are in use
     #[arg(long, requires = "dir", group = "in_use")]
     against: Option<PathBuf>,
     /// Commit at which the same folder holds the schemas that are in use
     #[arg(long, requires = "dir", group = "in_use", value_parser = base::rev)]
     base: Option<String>,
+    /// Registry that knows the versions in use: each consumer that runs, each writer whose records are still there
+    #[arg(long, value_name = "URL", group = "in_use", conflicts_with_all = ["reader", "history"])]
+    registry: Option<String>,
+    /// The same from a data directory that no process has open
+    #[arg(long, value_name = "DIR", group = "in_use", conflicts_with_all = ["reader", "history"])]
+    data: Option<PathBuf>,
+    /// Subject that the candidate is to join [default: those whose latest version has the record's name]
+    #[arg(long, conflicts_with_all = ["reader", "history", "against", "base"])]
+    pub(super) subject: Option<String>,
     /// The schemas are those of record keys
     #[arg(long)]
     key: bool,
@@ -82,6 +94,14 @@ fn level(word: &str) -> Result<Level, String> {
 /// # Errors
 /// Usage: a file cannot be used. A pair that is too large to judge is no error: the exit code is 3.
 pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let target = Target { registry: args.registry.clone(), data: args.data.clone() };
+    if target.is_given() {
+        return match live::report(args, &target) {
+            Ok(report) => finish(args, &report, output),
+            Err(LiveError::Command(error @ CommandError::Usage(_))) => Err(error),
+            Err(error) => Ok(not_checked(error.kind(), &error)),
+        };
+    }
     let report = match (&args.reader, &args.writer, &args.candidate, &args.dir) {
         (Some(reader), Some(writer), ..) => pair(args, &files::read(reader)?, &files::read(writer)?),
         (_, _, Some(candidate), _) => {
@@ -100,9 +120,13 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
         Ok(report) => report,
         Err(error) => return Ok(not_checked(error.kind(), &error)),
     };
+    finish(args, &report, output)
+}
+
+fn finish(args: &CheckArgs, report: &Report, output: Output) -> Result<ExitCode, CommandError> {
     if let Some(path) = &args.sarif {
         let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
-        std::fs::write(path, sarif::log(&report).to_string()).map_err(named)?;
+        std::fs::write(path, sarif::log(report).to_string()).map_err(named)?;
     }
     report.print(output);
     Ok(report.exit_code(args.policy))
@@ -210,7 +234,7 @@ fn folder(args: &CheckArgs, dir: &Path, base: &Base) -> Result<Result<Report, Co
     Ok(Ok(whole))
 }
 
-fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<Lint> {
+pub(super) fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<Lint> {
     let mut found = lint::schema(new);
     for old in history {
         for lint in lint::change(old, new, args.key) {
@@ -222,7 +246,7 @@ fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<Lint> {
     found
 }
 
-fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Option<Proof>, CompatError> {
+pub(super) fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Option<Proof>, CompatError> {
     if args.records == 0 {
         return Ok(None);
     }

@@ -4,9 +4,14 @@ mod base;
 mod check;
 mod decode;
 mod files;
+mod live;
 mod ls;
+mod register;
 mod report;
 mod sarif;
+mod target;
+mod transfer;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -15,7 +20,7 @@ use clap::{Args, Subcommand};
 use crate::cli::Output;
 use crate::exit::CommandError;
 
-/// Check changes of Avro schemas, decode bytes with them, list those that are built in
+/// Check changes of Avro schemas, decode bytes with them, register, list, export and import them, tell who uses them
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  bulkhead schemas check --reader new.avsc --writer old.avsc")]
 pub struct SchemasArgs {
@@ -27,9 +32,11 @@ pub struct SchemasArgs {
 enum SchemasCommand {
     Check(check::CheckArgs),
     Decode(decode::DecodeArgs),
-    /// List the schemas of this binary with their ids and fingerprints
-    #[command(after_help = "Example:\n  bulkhead schemas ls --output json")]
-    Ls,
+    Ls(usage::LsArgs),
+    Register(register::RegisterArgs),
+    Export(transfer::ExportArgs),
+    Import(transfer::ImportArgs),
+    Usage(usage::UsageArgs),
 }
 
 /// Runs one of them.
@@ -40,7 +47,12 @@ pub fn run(args: SchemasArgs, output: Output) -> Result<ExitCode, CommandError> 
     match args.command {
         SchemasCommand::Check(args) => check::run(&args, output),
         SchemasCommand::Decode(args) => decode::run(&args, output),
-        SchemasCommand::Ls => ls::run(output),
+        SchemasCommand::Ls(args) if args.target.is_given() => usage::ls(&args.target, output),
+        SchemasCommand::Ls(_) => ls::run(output),
+        SchemasCommand::Register(args) => register::run(args, output),
+        SchemasCommand::Export(args) => transfer::export(args, output),
+        SchemasCommand::Import(args) => transfer::import(args, output),
+        SchemasCommand::Usage(args) => usage::run(args, output),
     }
 }
 

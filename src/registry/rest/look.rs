@@ -1,6 +1,7 @@
 //! Requests that change nothing.
 
 use super::super::EmbeddedRegistry;
+use super::super::usage::UsageReport;
 use super::reply::{At, Params, Refusal, Reply, Sent, raw};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -186,6 +187,11 @@ pub async fn metadata_id() -> Reply {
 
 pub async fn metadata_version() -> Reply {
     Reply(Ok(json!({"version": env!("CARGO_PKG_VERSION"), "commitId": ""})))
+}
+
+pub async fn usage(State(usage): State<Arc<UsageReport>>) -> Reply {
+    let manifest = usage.manifest().map_err(|error| Refusal::new(500, 50001, error.to_string()));
+    Reply(manifest.map(|manifest| json!(manifest)))
 }
 
 /// The level under the key that the API uses here.

@@ -14,9 +14,15 @@ use axum::routing::{get, post};
 pub use reply::VND;
 
 use super::EmbeddedRegistry;
+use super::usage::UsageReport;
 
 /// Bytes of a request: a schema of 1 MiB as a JSON text, where every quote takes two, and its references.
 pub const BODY_BYTES_MAX: usize = 3 << 20;
+
+/// `/usage`: who reads and writes which version of what. Not a part of Confluent's API.
+pub fn usage_router(usage: Arc<UsageReport>) -> Router {
+    Router::new().route("/usage", get(look::usage)).with_state(usage)
+}
 
 /// All paths.
 pub fn router(registry: Arc<EmbeddedRegistry>) -> Router {
