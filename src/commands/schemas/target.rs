@@ -72,11 +72,12 @@ impl Opened {
     ///
     /// # Errors
     /// It does not answer, or the topic cannot be read.
-    pub async fn usage(&self) -> Result<Option<Manifest>, CommandError> {
+    pub async fn usage(&self) -> Result<Option<Manifest>, RegistryFailure> {
         match &self.from {
-            From::Url(client) => client.usage().await.map_err(failed),
+            From::Url(client) => client.usage().await,
             From::Directory(log, env) => {
-                usage::read(log.as_ref(), env.clock.wall_ms()).map(Some).map_err(CommandError::failed)
+                let manifest = usage::read(log.as_ref(), env.clock.wall_ms());
+                manifest.map(Some).map_err(|error| RegistryFailure::Down(error.to_string()))
             }
         }
     }

@@ -38,7 +38,7 @@ pub fn run(args: UsageArgs, output: Output) -> Result<ExitCode, CommandError> {
         let name = opened.name.clone();
         opened.close().await;
         let unknown = || CommandError::failed(format!("{name} tells no usage: it is not the registry of a platform"));
-        let manifest = usage?.ok_or_else(unknown)?;
+        let manifest = usage.map_err(failed)?.ok_or_else(unknown)?;
         match output {
             Output::Json => println!("{}", json!(manifest)),
             Output::Text => print(&manifest, runtime::env::Env::production().clock.wall_ms()),
@@ -99,7 +99,7 @@ pub fn ls(target: &Target, output: Output) -> Result<ExitCode, CommandError> {
 }
 
 async fn subjects(opened: &Opened) -> Result<Vec<serde_json::Value>, CommandError> {
-    let usage = opened.usage().await?.unwrap_or_default();
+    let usage = opened.usage().await.map_err(failed)?.unwrap_or_default();
     let mut rows = Vec::new();
     for subject in opened.registry.subjects().await.map_err(failed)? {
         let topic = subject.strip_suffix("-value");

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Confluent's media type.
 pub const VND: &str = "application/vnd.schemaregistry.v1+json";
+/// A body must be there by then.
+const BODY_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 /// Entries of one list, where nothing else is asked.
 const LIST_MAX: usize = 100_000;
 
@@ -79,18 +81,26 @@ pub async fn media_types(request: Request, next: Next) -> Response {
     if has_body && !is_json && !(sent.starts_with("application/vnd.schemaregistry") && sent.ends_with("+json")) {
         return Refusal::new(415, 415, format!("{sent} is not understood: send {VND}.")).into_response();
     }
+    let claimed = header_text(&request, header::CONTENT_LENGTH).parse::<u64>();
+    if claimed.is_ok_and(|bytes| bytes > super::BODY_BYTES_MAX as u64) {
+        return too_large();
+    }
     let accept = header_text(&request, header::ACCEPT);
     let plain = accept.contains("application/json") && !accept.contains("vnd.schemaregistry");
     let mut response = next.run(request).await;
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let limit = super::BODY_BYTES_MAX;
-        response = Refusal::new(422, 42209, format!("Too large: a request has at most {limit} bytes.")).into_response();
+        response = too_large();
     }
     let is_ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v == VND);
     if plain && is_ours {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     response
+}
+
+fn too_large() -> Response {
+    let limit = super::BODY_BYTES_MAX;
+    Refusal::new(422, 42209, format!("Too large: a request has at most {limit} bytes.")).into_response()
 }
 
 fn header_text(request: &Request, name: header::HeaderName) -> String {
@@ -156,7 +166,10 @@ pub struct Sent(pub Json);
 impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Response;
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let bytes = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let bytes = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+        let late =
+            |_| Refusal::new(408, 408, "HTTP 408 Request Timeout: the body did not come in time.").into_response();
+        let bytes = bytes.map_err(late)?.map_err(IntoResponse::into_response)?;
         let json = serde_json::from_slice::<Json>(&bytes);
         match json {
             Ok(json) if json.is_object() => Ok(Self(json)),
