@@ -39,11 +39,23 @@ need_component() {
     rustup component add "$2"
 }
 
+# What only some tests use: without it they say loudly that they were skipped.
+want() {
+    local command=$1 package=$2
+    command -v "$command" >/dev/null && return
+    command -v apt-get >/dev/null && as_root apt-get update -qq && as_root apt-get install -y -qq "$package" && return
+    printf 'test.sh: %s is missing: tests that need it will be SKIPPED\n' "$command" >&2
+}
+
 need cc gcc
 need make make
 # A real Apache Kafka for its tests.
 need java default-jre-headless
 need mvn maven
+# Clients and registries of others: Confluent's Python client, Apicurio Registry.
+want python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || want python3-venv python3-venv
+want curl curl
 if ! command -v cargo >/dev/null; then
     printf 'test.sh: Rust is missing; install it from https://rustup.rs and start again\n' >&2
     exit 1

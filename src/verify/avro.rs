@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::VerifyError;
 use super::datum::Datum;
+use super::ids::Ids;
 
 /// Frame of a value: a zero byte, then the id of its schema, big-endian.
 const FRAME_BYTES: usize = 5;
@@ -17,6 +18,7 @@ pub struct Schemas {
     all: Vec<(&'static str, Schema)>,
     /// The head of a commit: what was taken and how it ended. The rest of it is what is being checked, not read.
     commit_head: Schema,
+    ids: Ids,
 }
 
 /// Last field of a commit that the recount reads.
@@ -25,7 +27,7 @@ const COMMIT_HEAD_END: &str = "outcomes";
 impl Schemas {
     /// # Errors
     /// [`VerifyError::Schema`] if a built-in schema does not parse.
-    pub fn builtin() -> Result<Self, VerifyError> {
+    pub fn builtin(ids: Ids) -> Result<Self, VerifyError> {
         let mut all = Vec::new();
         let mut commit_head = None;
         for builtin in schemas::builtin() {
@@ -38,7 +40,7 @@ impl Schemas {
             }
         }
         let missing = || VerifyError::Schema { name: "Commit".into(), reason: "is not built in".into() };
-        Ok(Self { all, commit_head: commit_head.ok_or_else(missing)? })
+        Ok(Self { all, commit_head: commit_head.ok_or_else(missing)?, ids })
     }
 
     /// A framed value of the schema `name`; `Err` says why it is none.
@@ -46,11 +48,16 @@ impl Schemas {
     /// # Errors
     /// In words: cut off, not framed, another schema, or bytes that do not follow it.
     pub fn decode(&self, name: &str, value: &[u8]) -> Result<Datum, String> {
-        let (found, schema, mut datum) = self.split(value)?;
-        if found != name {
-            return Err(format!("written as {found}, not as {name}"));
-        }
-        let decoded = read(schema, &mut datum)?;
+        let (id, mut datum) = split(value)?;
+        let decoded = match (self.own(id), self.ids.writers.get(&id)) {
+            (Some((found, _)), _) if found != name => return Err(format!("written as {found}, not as {name}")),
+            (Some((_, schema)), _) => read(schema, None, &mut datum)?,
+            (None, Some(writer)) => {
+                let own = self.all.iter().find(|(own, _)| *own == name).map(|(_, schema)| schema);
+                read(writer, own, &mut datum)?
+            }
+            (None, None) => return Err(format!("schema {id} is unknown")),
+        };
         let left = datum.get_ref().len() as u64 - datum.position();
         if left > 0 { Err(format!("{left} bytes behind the value")) } else { Ok(decoded) }
     }
@@ -60,26 +67,42 @@ impl Schemas {
     /// # Errors
     /// As [`Schemas::decode`].
     pub fn decode_commit(&self, value: &[u8]) -> Result<(&'static str, Datum), String> {
-        let (name, schema, mut datum) = self.split(value)?;
+        let (id, mut datum) = split(value)?;
+        // Nobody else reads commits: their ids are the binary's, whatever a registry gives.
+        let (name, schema) = self.at(id).ok_or_else(|| format!("schema {id} is unknown"))?;
         let schema = if name == "Commit" { &self.commit_head } else { schema };
-        Ok((name, read(schema, &mut datum)?))
+        Ok((name, read(schema, None, &mut datum)?))
     }
 
-    fn split<'a>(&self, value: &'a [u8]) -> Result<(&'static str, &Schema, Cursor<&'a [u8]>), String> {
-        let (frame, datum) = value.split_at_checked(FRAME_BYTES).ok_or("shorter than a frame")?;
-        let id: [u8; 4] = frame[1..].try_into().map_err(|_| "shorter than a frame")?;
-        if frame[0] != 0 {
-            return Err(format!("first byte {} is no frame's", frame[0]));
+    fn at(&self, id: u32) -> Option<(&'static str, &Schema)> {
+        let at = (id as usize).checked_sub(1)?;
+        self.all.get(at).map(|(name, schema)| (*name, schema))
+    }
+
+    /// The schema of the binary that an id stands for in a topic.
+    fn own(&self, id: u32) -> Option<(&'static str, &Schema)> {
+        if self.ids.own.is_empty() {
+            return self.at(id);
         }
-        let id = u32::from_be_bytes(id) as usize;
-        let found = id.checked_sub(1).and_then(|at| self.all.get(at));
-        let (name, schema) = found.ok_or_else(|| format!("schema {id} is unknown"))?;
-        Ok((name, schema, Cursor::new(datum)))
+        let full = self.ids.own.get(&id)?;
+        let short = full.rsplit('.').next().unwrap_or(full);
+        self.all.iter().find(|(name, _)| *name == short).map(|(name, schema)| (*name, schema))
     }
 }
 
-fn read(schema: &Schema, datum: &mut Cursor<&[u8]>) -> Result<Datum, String> {
-    let reader = GenericDatumReader::builder(schema).build().map_err(|error| error.to_string())?;
+/// Id and datum of a frame.
+fn split(value: &[u8]) -> Result<(u32, Cursor<&[u8]>), String> {
+    let (frame, datum) = value.split_at_checked(FRAME_BYTES).ok_or("shorter than a frame")?;
+    let id: [u8; 4] = frame[1..].try_into().map_err(|_| "shorter than a frame")?;
+    if frame[0] != 0 {
+        return Err(format!("first byte {} is no frame's", frame[0]));
+    }
+    Ok((u32::from_be_bytes(id), Cursor::new(datum)))
+}
+
+fn read(writer: &Schema, reader: Option<&Schema>, datum: &mut Cursor<&[u8]>) -> Result<Datum, String> {
+    let reader = GenericDatumReader::builder(writer).maybe_reader_schema(reader).build();
+    let reader = reader.map_err(|error| error.to_string())?;
     reader.read_value(datum).map(Datum::from).map_err(|error| error.to_string())
 }
 

@@ -18,6 +18,7 @@ pub mod datum;
 pub mod differences;
 mod error;
 mod fraud;
+mod ids;
 mod intake;
 mod lists;
 mod outputs;
@@ -37,6 +38,7 @@ use runtime::log::{Log, TopicConfig};
 use avro::Schemas;
 use catalogue::{SERVICES, TOPICS};
 use differences::Differences;
+use ids::Ids;
 use lists::Lists;
 use outputs::Outputs;
 use replay::{Accounts, Context, Rules, Shard};
@@ -87,7 +89,7 @@ pub fn open(data: &Path) -> Result<Arc<dyn Log>, VerifyError> {
 /// [`VerifyError`] if something cannot be read; what can be read and is wrong is a difference.
 pub fn recount(log: &dyn Log, lists: Option<&Path>) -> Result<Found, VerifyError> {
     let lists = Rc::new(Lists::load(lists)?);
-    let schemas = Schemas::builtin()?;
+    let schemas = Schemas::builtin(Ids::read(log)?)?;
     let ours = |config: &TopicConfig| TOPICS.iter().any(|(name, ..)| *name == &*config.name);
     let topics = log.topics();
     let partitions = topics.iter().filter(|(_, c)| ours(c)).map(|(_, c)| c.partitions).max().unwrap_or(0);
