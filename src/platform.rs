@@ -148,6 +148,7 @@ pub fn topics(partitions: u32) -> Vec<TopicConfig> {
     let services = catalogue::services(&catalogue::Config::default());
     let mut topics = runtime::platform::topics_of(&services, partitions);
     topics.push(crate::demo::requests::dead_letters(partitions));
+    topics.extend([registry::store::topic(), registry::usage::topic()]);
     topics
 }
 

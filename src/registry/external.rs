@@ -256,6 +256,9 @@ impl Marker {
 
     fn write(&self, path: &Path) -> Result<(), ExternalError> {
         let io = |source| ExternalError::Io { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(io)?;
+        }
         let new = path.with_extension("new");
         std::fs::write(&new, json!({"url": self.url, "ids": self.ids}).to_string()).map_err(io)?;
         std::fs::rename(&new, path).map_err(io)

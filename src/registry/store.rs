@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use runtime::env::{Clock, Env};
 use runtime::log::{
-    AppendError, AppendOptions, BatchBuilder, Batches, Compression, Durability, FetchError, Log, PartitionReader,
-    ProducerGroup, TopicConfig, TopicPartition,
+    AppendError, AppendOptions, BatchBuilder, Batches, Compression, Durability, FetchError, Log, Offset,
+    PartitionReader, ProducerGroup, TopicConfig, TopicPartition,
 };
 use schemas::compat::Level;
 use schemas::registry::{Config, Decided, FIRST_FREE_ID, Record, RecordError, Registry, RegistryError};
@@ -18,10 +18,18 @@ pub const TOPIC: &str = "_schemas";
 const BUDGET_BYTES: usize = 8 << 20;
 /// Bytes of one fetch.
 const FETCH_BYTES: usize = 1 << 20;
+/// What is readable comes within this, from another machine too.
+const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// A batch of a compaction is closed at about this size.
 const BATCH_BYTES: usize = 512 << 10;
 /// Records that a new registry may have more than it needs.
 const SLACK_RECORDS: usize = 1_000;
+
+/// The topic as it is made.
+pub fn topic() -> TopicConfig {
+    let durability = Durability::Synced;
+    TopicConfig { name: TOPIC.into(), partitions: 1, durability, retention_ms: None, compacted: true }
+}
 
 /// Why the registry cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -77,18 +85,12 @@ impl EmbeddedRegistry {
     /// # Errors
     /// [`OpenError`]; a record that cannot be read is never skipped.
     pub async fn open(env: &Env, log: Arc<dyn Log>) -> Result<Self, OpenError> {
-        let topic = log.ensure_topic(&TopicConfig {
-            name: TOPIC.into(),
-            partitions: 1,
-            durability: Durability::Synced,
-            retention_ms: None,
-            compacted: true,
-        })?;
+        let topic = log.ensure_topic(&topic())?;
         let at = TopicPartition { topic, partition: 0 };
         let reader = log.reader(at, log.extent(at)?.start, Arc::new(Notify::new()))?;
         let mut follower = Follower { reader, scratch: Vec::new(), records: 0 };
         let mut registry = Registry::new(FIRST_FREE_ID);
-        follower.catch_up(|record| registry.apply(&record))?;
+        follower.catch_up(log.extent(at)?.high_watermark, |record| registry.apply(&record))?;
         let group = log.producer_group("registry", BUDGET_BYTES);
         let embedded = Self {
             log,
@@ -128,7 +130,8 @@ impl EmbeddedRegistry {
     }
 
     fn follow(&self, follower: &mut Follower) -> Result<(), OpenError> {
-        follower.catch_up(|record| self.state.write().unwrap_or_else(PoisonError::into_inner).apply(&record))
+        let end = self.log.extent(self.at)?.high_watermark;
+        follower.catch_up(end, |record| self.state.write().unwrap_or_else(PoisonError::into_inner).apply(&record))
     }
 
     /// Appends records in batches; the offset of the first.
@@ -229,9 +232,17 @@ fn place(state: &mut Registry, subject: &str, builtin: &schemas::Builtin) -> Res
 }
 
 impl Follower {
-    /// Takes in every record up to the end of what is synced.
-    fn catch_up(&mut self, mut apply: impl FnMut(Record) -> Result<(), RecordError>) -> Result<(), OpenError> {
-        while let Some(fetched) = self.reader.try_next(FETCH_BYTES)? {
+    /// Takes in every record up to `end`, what is readable now.
+    fn catch_up(
+        &mut self,
+        end: Offset,
+        mut apply: impl FnMut(Record) -> Result<(), RecordError>,
+    ) -> Result<(), OpenError> {
+        while self.reader.position() < end {
+            let Some(fetched) = self.reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
+                let reason = format!("nothing came within {} s", FETCH_LIMIT.as_secs());
+                return Err(FetchError::Io { file: TOPIC.to_owned(), reason }.into());
+            };
             let corrupt = |error: runtime::log::CorruptBatch| FetchError::Corrupt {
                 file: TOPIC.to_owned(),
                 offset: fetched.from,

@@ -25,9 +25,16 @@ pub const LIVE_MS: i64 = 3 * 300_000;
 /// Old words are of no use: whoever lives has said it anew, and hands on what is known of writers that are gone.
 const RETENTION_MS: i64 = 3 * 24 * 3_600_000;
 const FETCH_BYTES: usize = 1 << 20;
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
 const BUDGET_BYTES: usize = 4 << 20;
 /// Processes that are remembered: names come from configuration, and some make them up at each start.
 const INSTANCES_MAX: usize = 1_000;
+
+/// The topic as it is made.
+pub fn topic() -> TopicConfig {
+    let (durability, retention_ms) = (Durability::Accepted, Some(RETENTION_MS));
+    TopicConfig { name: TOPIC.into(), partitions: 1, durability, retention_ms, compacted: false }
+}
 
 /// A service of a process that reads a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,13 +112,7 @@ impl UsageReport {
         services: &[ServiceDef],
         instance: &str,
     ) -> Result<Self, UsageError> {
-        log.ensure_topic(&TopicConfig {
-            name: TOPIC.into(),
-            partitions: 1,
-            durability: Durability::Accepted,
-            retention_ms: Some(RETENTION_MS),
-            compacted: false,
-        })?;
+        log.ensure_topic(&topic())?;
         let speaker =
             Speaker { log: log.clone(), env: env.clone(), own: own(services, instance), name: instance.into() };
         speaker.say().await?;
@@ -244,9 +245,14 @@ pub fn read(log: &dyn Log, now_ms: i64) -> Result<Manifest, UsageError> {
     let mut words: BTreeMap<Vec<u8>, Manifest> = BTreeMap::new();
     if let Some(topic) = log.topic(TOPIC) {
         let at = TopicPartition { topic, partition: 0 };
-        let mut reader = log.reader(at, log.extent(at)?.start, Arc::new(Notify::new()))?;
+        let extent = log.extent(at)?;
+        let mut reader = log.reader(at, extent.start, Arc::new(Notify::new()))?;
         let mut scratch = Vec::new();
-        while let Some(fetched) = reader.try_next(FETCH_BYTES)? {
+        while reader.position() < extent.high_watermark {
+            let Some(fetched) = reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
+                let reason = format!("nothing came within {} s", FETCH_LIMIT.as_secs());
+                return Err(FetchError::Io { file: TOPIC.to_owned(), reason }.into());
+            };
             let corrupt = |error: runtime::log::CorruptBatch| FetchError::Corrupt {
                 file: TOPIC.to_owned(),
                 offset: fetched.from,
