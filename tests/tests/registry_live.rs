@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tests::program;
@@ -12,6 +12,8 @@ use tests::program;
 struct Up {
     child: Child,
     url: String,
+    /// Open as long as it runs: a program that can no longer say anything ends.
+    said: Option<BufReader<ChildStderr>>,
 }
 
 impl Up {
@@ -23,16 +25,17 @@ impl Up {
             .stdout(Stdio::null())
             .spawn()
             .expect("starts");
-        let mut up = Self { child, url: String::new() };
-        let lines = BufReader::new(up.child.stderr.take().expect("piped")).lines();
-        let mut said = String::new();
-        for line in lines {
-            let line = line.expect("a line");
+        let mut up = Self { child, url: String::new(), said: None };
+        let mut lines = BufReader::new(up.child.stderr.take().expect("piped"));
+        let (mut said, mut line) = (String::new(), String::new());
+        while lines.read_line(&mut line).expect("a line") > 0 {
             if let Some(url) = line.strip_prefix("registry on ") {
-                up.url = url.to_owned();
+                up.url = url.trim().to_owned();
+                up.said = Some(lines);
                 return up;
             }
             said.push_str(&line);
+            line.clear();
         }
         panic!("no registry: {said}");
     }
@@ -41,6 +44,7 @@ impl Up {
     fn stop(mut self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
+        drop(self.said.take());
     }
 }
 
