@@ -145,6 +145,11 @@ impl Parking {
         self.table.insert(at, row);
     }
 
+    /// The event that is due first, if one is.
+    pub fn first_due(&self, now_ms: i64) -> Option<ParkedAt> {
+        self.table.due(now_ms).map(|(_, at)| at)
+    }
+
     /// The next event that is due, taken out; `ended` or `park` must follow.
     pub fn take_due(&mut self, now_ms: i64) -> Option<(ParkedAt, Parked)> {
         let (at, row) = self.table.pop_due(now_ms)?;

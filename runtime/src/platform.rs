@@ -237,11 +237,13 @@ impl Platform {
         let control = Arc::new(runtime("control", 1, 0)?);
         let phase = Arc::new(AtomicU8::new(Phase::Before as u8));
         let gate = Arc::new(tokio::sync::Semaphore::new(config.restarts_max));
+        let trials = Arc::new(tokio::sync::RwLock::new(()));
         let mut bulkheads = Vec::new();
         for name in order.into_iter().filter(|name| wanted(name)) {
             let Some(service) = services.iter().find(|service| service.spec.name == name) else { continue };
-            let parts =
-                Parts { env: &env, log: &log, config: &config, ids: &ids, topics: &topics, phase: &phase, gate: &gate };
+            let (env, log, config) = (&env, &log, &config);
+            let (ids, topics, phase, gate, trials) = (&ids, &topics, &phase, &gate, &trials);
+            let parts = Parts { env, log, config, ids, topics, phase, gate, trials };
             bulkheads.push(parts.bulkhead(service, &control).await?);
         }
         let views_runtime = runtime("views", 1, 0)?;
@@ -343,6 +345,7 @@ struct Parts<'a> {
     topics: &'a Arc<BTreeMap<Arc<str>, TopicId>>,
     phase: &'a Arc<AtomicU8>,
     gate: &'a Arc<tokio::sync::Semaphore>,
+    trials: &'a Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Parts<'_> {
@@ -406,6 +409,9 @@ impl Parts<'_> {
             outputs: self.topics.clone(),
             count_from: AtomicI64::new(-1),
             parked: AtomicU64::new(0),
+            trials: self.trials.clone(),
+            first_claim: AtomicI64::new(-1),
+            is_calm: AtomicBool::new(false),
             progress: watchdog::Progress::default(),
             publishing: AtomicBool::new(false),
             draining: draining.clone(),

@@ -201,7 +201,7 @@ mod tests {
             published,
         };
         assert_eq!(heads_agree(&end), Head::InLine { epoch, sequence });
-        let attempt = Attempt { epoch_offset, epoch_nonce, topic: "t", partition: 0, offset: 1, n: 1 };
+        let attempt = Attempt { epoch_offset, epoch_nonce, topic: "t", partition: 0, offset: 1, n: 1, events: 0 };
         assert_eq!(heads_agree(&attempt), Head::Attempt { epoch });
         assert!(Head::parse(0, None).is_err());
     }

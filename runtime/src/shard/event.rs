@@ -122,6 +122,7 @@ impl Shard {
                     self.park(topic, partition, record, tried, Some(due_ms));
                 }
                 Verdict::Again { after, tried, .. } => {
+                    self.trials.turn = None;
                     self.ctx.wait(after).await?;
                     verdict = Some(self.judge(topic, partition, record, tried)?);
                 }
@@ -146,28 +147,38 @@ impl Shard {
     /// Another attempt at what is due among the waiting events.
     pub(super) async fn retry_parked(&mut self) -> Result<(), ShardError> {
         while let Some((at, row)) = self.parking.take_due(self.now_ms) {
-            let (name, partition, offset) = &at;
-            let known = self.ctx.inputs.iter().find(|input| input.topic.name == name.as_str());
-            // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
-            let Some(topic) = known.map(|input| input.topic) else { continue };
-            let record = row.record(*offset);
-            match self.judge(topic, *partition, &record, row.tried())? {
-                Verdict::Ended(outcome) => {
-                    let outcome = match outcome {
-                        Ending::Done => Ending::Exception(OutcomeKind::DoneAfterParking, "PARKED"),
-                        exception => exception,
-                    };
-                    self.end(topic, *partition, *offset, outcome);
-                    self.parking.ended(&at, &row.key, self.now_ms);
-                }
-                Verdict::Again { after, tried, .. } => {
-                    let due_ms = Some(self.now_ms + after.as_millis().max(1) as i64);
-                    self.set_aside_bytes += record_bytes(&record);
-                    self.parking.park(at, Parked::of(&record, tried, due_ms));
-                }
-            }
+            self.retry_one(at, row)?;
             if self.is_full() {
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The input of that name; `None`: this service no longer reads it.
+    pub(super) fn input_topic(&self, name: &str) -> Option<&'static Topic> {
+        self.ctx.inputs.iter().map(|input| input.topic).find(|topic| topic.name == name)
+    }
+
+    /// Another attempt at an event taken from those that wait.
+    pub(super) fn retry_one(&mut self, at: ParkedAt, row: Parked) -> Result<(), ShardError> {
+        let (name, partition, offset) = &at;
+        // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
+        let Some(topic) = self.input_topic(name) else { return Ok(()) };
+        let record = row.record(*offset);
+        match self.judge(topic, *partition, &record, row.tried())? {
+            Verdict::Ended(outcome) => {
+                let outcome = match outcome {
+                    Ending::Done => Ending::Exception(OutcomeKind::DoneAfterParking, "PARKED"),
+                    exception => exception,
+                };
+                self.end(topic, *partition, *offset, outcome);
+                self.parking.ended(&at, &row.key, self.now_ms);
+            }
+            Verdict::Again { after, tried, .. } => {
+                let due_ms = Some(self.now_ms + after.as_millis().max(1) as i64);
+                self.set_aside_bytes += record_bytes(&record);
+                self.parking.park(at, Parked::of(&record, tried, due_ms));
             }
         }
         Ok(())
@@ -327,7 +338,7 @@ fn is_boundary(topic: &Topic, record: &Record<'_>) -> bool {
 }
 
 /// Where a record of ours came from.
-fn provenance(record: &Record<'_>) -> Option<Provenance> {
+pub(super) fn provenance(record: &Record<'_>) -> Option<Provenance> {
     match record.headers.clone().next() {
         Some(Ok((HEADER, Some(value)))) => Provenance::decode(value),
         _ => None,

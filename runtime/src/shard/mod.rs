@@ -13,6 +13,7 @@ mod recover;
 mod restate;
 mod set_aside;
 mod snapshot;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -184,6 +185,12 @@ pub struct ShardContext {
     pub writers: Arc<crate::writers::Writers>,
     /// Events waiting as rows of this shard's state.
     pub parked: AtomicU64,
+    /// Trials of the whole process: those of one event exclude all others.
+    pub trials: Arc<tokio::sync::RwLock<()>>,
+    /// Offset of the first claim in this process; -1 before it. What was noted after it is no earlier process's.
+    pub first_claim: AtomicI64,
+    /// What an earlier process may have died over is behind this shard.
+    pub is_calm: std::sync::atomic::AtomicBool,
     /// Looked at by the watchdog.
     pub progress: crate::supervisor::watchdog::Progress,
     /// Outputs are on their way and not acknowledged.
@@ -304,6 +311,9 @@ pub struct Shard {
     last_tick_us: u64,
     snapshot: snapshot::Snapshots,
     restating: restate::Restating,
+    trials: trial::Trials,
+    /// A commit is cut at so many events.
+    events_max: u64,
     scratch: Vec<u8>,
     encoded: Vec<u8>,
     leak: Vec<Vec<u8>>,

@@ -55,7 +55,9 @@ impl Shard {
                 if record.offset < from {
                     continue;
                 }
-                if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
+                if self.trials.is_on && self.try_part(envelope.input, &record).await? {
+                    // It ended the process too often, and has ended now.
+                } else if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
                     self.conclude(input.topic, input.at.partition, &record, unfinished).await?;
                 }
                 if self.is_full() {
@@ -74,6 +76,13 @@ impl Shard {
         }
         self.scratch = scratch;
         self.taken_to[envelope.input] = taken_to;
+        if self.trials.is_on {
+            self.settle_with(&mut unsettled).await?;
+            self.open_batch();
+            self.try_parked().await?;
+            self.commit_with_tick().await?;
+            return self.advance_snapshot().await;
+        }
         if more && self.unfiled.len() < ENVELOPES_A_COMMIT && !self.is_full() {
             self.unfiled.push((unsettled.readable_at_us, self.tally.total().saturating_sub(unsettled.before)));
             return Ok(());
@@ -96,7 +105,11 @@ impl Shard {
         self.note_published().await?;
         self.hold_back().await?;
         self.open_batch();
-        self.retry_parked().await?;
+        if self.trials.is_on {
+            self.try_parked().await?;
+        } else {
+            self.retry_parked().await?;
+        }
         self.commit_with_tick().await?;
         self.advance_snapshot().await
     }
@@ -108,7 +121,7 @@ impl Shard {
         self.commit(false).await
     }
 
-    fn open_batch(&mut self) {
+    pub(super) fn open_batch(&mut self) {
         if !self.batch_open {
             self.batch_open = true;
             self.now_ms = self.now_ms.max(self.ctx.env.clock.wall_ms());
@@ -117,7 +130,7 @@ impl Shard {
 
     pub(super) fn is_full(&mut self) -> bool {
         if self.outputs.bytes() + self.set_aside_bytes >= self.ctx.limits.commit_output_bytes
-            || self.tally.total() >= self.ctx.limits.commit_events
+            || self.tally.total() + self.tally.parked >= self.events_max
         {
             return true;
         }
@@ -132,7 +145,8 @@ impl Shard {
 
     async fn commit_with_tick(&mut self) -> Result<(), ShardError> {
         let now_us = self.ctx.env.clock.mono_us();
-        let due = now_us - self.last_tick_us >= self.ctx.limits.tick.as_micros() as u64;
+        // A part on trial holds its events and nothing else.
+        let due = now_us - self.last_tick_us >= self.ctx.limits.tick.as_micros() as u64 && self.trials.turn.is_none();
         if due {
             self.last_tick_us = now_us;
             let mut effects =
@@ -174,6 +188,9 @@ impl Shard {
             self.ctx.inputs[index].position.store(next, Ordering::Relaxed);
         }
         self.ctx.stats.add(std::mem::take(&mut self.tally));
+        if self.trials.is_on {
+            self.part_over();
+        }
         self.ctx.parked.store(self.parking.len() as u64, Ordering::Relaxed);
         self.ctx.count_from.store(self.next_sequence, Ordering::Release);
         for (readable_at_us, events) in std::mem::take(&mut self.unfiled) {

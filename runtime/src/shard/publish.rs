@@ -115,7 +115,7 @@ impl Shard {
         Ok(offset)
     }
 
-    fn options(&self) -> AppendOptions {
+    pub(super) fn options(&self) -> AppendOptions {
         let fence = Fence { shard: self.ctx.partition, epoch_offset: self.epoch.offset };
         AppendOptions { group: self.ctx.group, fence: Some(fence) }
     }

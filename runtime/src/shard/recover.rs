@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::restate::Restating;
 use super::snapshot::Snapshots;
+use super::trial::{Attempted, Attempts, Trials};
 use super::{Observation, Shard, ShardContext, ShardError};
 use crate::commit::marks::Marks;
 use crate::commit::staging::{Counters, Publication, Staging};
@@ -45,6 +47,11 @@ struct Rebuild {
     /// Events of commits from this sequence on are not in the counters yet; -1: they are not ours to count.
     count_from: i64,
     uncounted: Tally,
+    /// Of processes that died before anything came of them (rule P12).
+    attempts: Attempts,
+    /// Somebody owned this shard before this process's first claim.
+    had_owner: bool,
+    first_claim: Offset,
 }
 
 impl Shard {
@@ -68,8 +75,11 @@ impl Shard {
             wants_end_of: None,
             bytes_since_snapshot: 0,
             rows: 0,
-            count_from: ctx.count_from.load(std::sync::atomic::Ordering::Acquire),
+            count_from: ctx.count_from.load(Ordering::Acquire),
             uncounted: Tally::default(),
+            attempts: Attempts::default(),
+            had_owner: start > 0,
+            first_claim: ctx.first_claim.load(Ordering::Acquire),
         };
         rebuild.fold_up_to(&ctx, reader.as_mut(), &readable, start, epoch.offset).await?;
         if rebuild.wants_end_of.is_some() {
@@ -78,7 +88,13 @@ impl Shard {
         if rebuild.standing.epoch != Some(epoch) {
             return Err(ShardError::Fenced);
         }
+        // Within a process the supervisor knows who failed; only the death of a process leaves no witness.
+        let is_tried = rebuild.had_owner && !ctx.is_calm.load(Ordering::Acquire);
+        let attempts = std::mem::take(&mut rebuild.attempts);
         let mut shard = rebuild.into_shard(ctx, epoch, reader, readable)?;
+        if is_tried {
+            shard.begin_trials(&attempts).await?;
+        }
         let sequence = shard.next_sequence;
         let rows = shard.inspect().iter().map(|(_, rows, _)| rows).sum();
         shard.ctx.observe(Observation::Restored { sequence, rows });
@@ -106,6 +122,7 @@ async fn claim(ctx: &Arc<ShardContext>) -> Result<Epoch, ShardError> {
     let append = ctx.log.append(ctx.commits, builder.finish(), options);
     let deadline = ctx.limits.append_deadline;
     let offset = ctx.env.clock.timeout(deadline, append).await.ok_or(ShardError::Unanswered(deadline))??;
+    let _ = ctx.first_claim.compare_exchange(-1, offset, Ordering::AcqRel, Ordering::Acquire);
     if ctx.guards.fences() {
         ctx.log.fence(ctx.group, Fence { shard: ctx.partition, epoch_offset: offset });
     }
@@ -135,6 +152,7 @@ impl Rebuild {
                     let record = record.map_err(|error| super::process::corrupt(ctx, error))?;
                     if record.offset >= fetched.from && record.offset <= claim {
                         self.entry(start, record.offset, record.value)?;
+                        self.had_owner |= record.offset < self.first_claim;
                     }
                 }
             }
@@ -165,6 +183,11 @@ impl Rebuild {
         }
         self.bytes_since_snapshot += value.map_or(0, <[u8]>::len) as u64;
         match entry {
+            Entry::Attempt(attempt) if offset < self.first_claim => {
+                let at = (attempt.topic.to_string(), attempt.partition as u32, attempt.offset);
+                let events = u32::try_from(attempt.events).unwrap_or_default();
+                self.attempts.note(at, Attempted { n: attempt.n, events });
+            }
             Entry::Claim(_) | Entry::Attempt(_) => {}
             Entry::Commit(commit) => self.commit(&commit)?,
             Entry::Chunk(chunk) => {
@@ -181,7 +204,9 @@ impl Rebuild {
         if (0..=commit.sequence).contains(&self.count_from) {
             self.uncounted.add(tally_of(commit));
         }
+        self.attempts.answered();
         for range in commit.inputs {
+            self.attempts.taken(range.topic, range.partition as u32, range.to);
             self.positions.insert((range.topic.to_string(), range.partition as u32), range.to);
         }
         for delta in commit.delta {
@@ -256,20 +281,20 @@ impl Rebuild {
         readable: Arc<Notify>,
     ) -> Result<Shard, ShardError> {
         self.parking.index();
-        ctx.parked.store(self.parking.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        ctx.publishing.store(false, std::sync::atomic::Ordering::Release);
+        ctx.parked.store(self.parking.len() as u64, Ordering::Relaxed);
+        ctx.publishing.store(false, Ordering::Release);
         let mut positions = Vec::with_capacity(ctx.inputs.len());
         for input in &ctx.inputs {
             let folded = self.positions.get(&(input.topic.name.to_string(), input.at.partition)).copied();
             let start = ctx.log.extent(input.at)?.start;
             let position = ctx.guards.restored_position(folded.unwrap_or(start));
-            input.position.store(position, std::sync::atomic::Ordering::Relaxed);
+            input.position.store(position, Ordering::Relaxed);
             positions.push(SettledPrefix::at(position));
         }
         ctx.stats.add(self.uncounted);
         let staging = Staging::new(ctx.def.spec.name, ctx.partition);
         let next_sequence = self.standing.next_sequence;
-        ctx.count_from.store(next_sequence, std::sync::atomic::Ordering::Release);
+        ctx.count_from.store(next_sequence, Ordering::Release);
         let lineage = self.standing.lineage.unwrap_or(epoch.nonce);
         let missing: Vec<Publication> = self.unpublished.into_iter().flat_map(|u| u.publications).collect();
         let mut shard = Shard {
@@ -300,6 +325,8 @@ impl Rebuild {
             last_tick_us: ctx.env.clock.mono_us(),
             snapshot: Snapshots::after(self.bytes_since_snapshot),
             restating: Restating::due_now(),
+            trials: Trials::default(),
+            events_max: ctx.limits.commit_events,
             scratch: Vec::new(),
             encoded: Vec::new(),
             leak: Vec::new(),

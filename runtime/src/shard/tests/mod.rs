@@ -1,6 +1,7 @@
 //! The protocol, rule by rule, on a log that can lose answers and let two owners live.
 
 mod plain_log;
+mod process_death;
 mod replays;
 mod restate;
 

@@ -23,6 +23,7 @@ struct Partition {
 struct Inner {
     topics: Vec<TopicConfig>,
     partitions: BTreeMap<TopicPartition, Partition>,
+    groups: Vec<String>,
     fences: BTreeMap<(ProducerGroup, u32), Offset>,
     appends: usize,
 }
@@ -126,8 +127,13 @@ impl Log for PlainLog {
         let inner = self.inner.lock().unwrap();
         inner.topics.iter().position(|known| known.name.as_ref() == name).map(|at| TopicId(at as u16))
     }
-    fn producer_group(&self, _: &str, _: usize) -> ProducerGroup {
-        ProducerGroup(0)
+    fn producer_group(&self, name: &str, _: usize) -> ProducerGroup {
+        let groups = &mut self.inner.lock().unwrap().groups;
+        let known = groups.iter().position(|group| group == name);
+        ProducerGroup(known.unwrap_or_else(|| {
+            groups.push(name.to_string());
+            groups.len() - 1
+        }) as _)
     }
     fn append(&self, to: TopicPartition, batch: Bytes, options: AppendOptions) -> Appending {
         let mut inner = self.inner.lock().unwrap();
