@@ -11,6 +11,8 @@ use crate::state::AnyTable;
 struct Fate {
     dead: AtomicBool,
     deaths: AtomicU64,
+    /// The event "late" has been put off once.
+    put_off: AtomicBool,
 }
 
 impl Fate {
@@ -21,13 +23,17 @@ impl Fate {
     }
 }
 
-/// Takes the process with it when it sees the placement "fatal".
-struct Fatal(Box<dyn Fold>, Arc<Fate>);
+/// Takes the process with it when it sees its placement.
+struct Fatal(Box<dyn Fold>, Arc<Fate>, &'static str);
 
 impl Fold for Fatal {
     fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
         let impression: ImpressionEvent<'_> = event.decode()?;
-        if impression.placement_id == "fatal" {
+        let is_meant = impression.placement_id == self.2;
+        if is_meant && self.2 == "late" && !self.1.put_off.swap(true, Ordering::SeqCst) {
+            return Err(Failure::Transient(crate::outcome::Reason::new("LATER", "told to wait")));
+        }
+        if is_meant {
             self.1.strike();
         }
         // Nothing of the rest gets out: the log takes no more.
@@ -50,8 +56,8 @@ impl Fold for Fatal {
 fn mortal(fate: &Arc<Fate>) -> Vec<ServiceDef> {
     let (one, two) = (fate.clone(), fate.clone());
     vec![
-        ServiceDef::new(|| First).wrapped(move |fold| Box::new(Fatal(fold, one.clone()))),
-        ServiceDef::new(|| Second).wrapped(move |fold| Box::new(Fatal(fold, two.clone()))),
+        ServiceDef::new(|| First).wrapped(move |fold| Box::new(Fatal(fold, one.clone(), "fatal"))),
+        ServiceDef::new(|| Second).wrapped(move |fold| Box::new(Fatal(fold, two.clone(), "late"))),
     ]
 }
 
@@ -107,9 +113,9 @@ fn an_event_that_ends_the_process_is_found_wherever_it_lies() {
     }
 }
 
-/// Poison in two services at once, and events in hand everywhere else: nobody is taken for another.
+/// Poison twice, one behind the other, and events in hand everywhere else: nobody is taken for another.
 #[test]
-fn two_services_with_poison_are_not_taken_for_each_other() {
+fn two_events_that_end_the_process_are_found() {
     simulate(async |env| {
         let fate = Arc::new(Fate::default());
         let log = log_of(&fate);
@@ -125,6 +131,25 @@ fn two_services_with_poison_are_not_taken_for_each_other() {
         letters.sort();
         assert_eq!(letters, ["event-100", "event-201"]);
         assert_eq!(reached(&log).0, 300);
+    });
+}
+
+/// An event that waits as a row and ends the process when its time comes; others wait beside it.
+#[test]
+fn a_waiting_event_that_ends_the_process_is_found() {
+    simulate(async |env| {
+        let fate = Arc::new(Fate::default());
+        let log = log_of(&fate);
+        let mut config = config();
+        config.limits.retry_delays = [50, 1_000, 1_000].map(Duration::from_millis).to_vec();
+        first_owner(&env, &log, &fate, &config).await;
+        produce(&log, 0, 20, "good").await;
+        produce(&log, 20, 1, "late").await;
+        produce(&log, 21, 20, "good").await;
+        let deaths = live_until_idle(&env, &log, &fate, &config).await;
+        assert!((2..=5).contains(&deaths), "{deaths} deaths");
+        assert_eq!(dead_letters(&log), ["event-20"]);
+        assert_eq!(reached(&log).0, 40);
     });
 }
 
