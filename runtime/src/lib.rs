@@ -2,12 +2,14 @@
 //!
 //! `service` is what a domain author implements; `log` is the only durable thing; `commit` is the heart between them.
 
+pub mod breaker;
 pub mod commit;
 pub mod credit;
 pub mod deadletter;
 pub mod env;
 pub mod envelope;
 pub mod fault;
+pub mod flood;
 pub mod log;
 pub mod offsets;
 pub mod outcome;

@@ -43,6 +43,9 @@ pub enum Failure {
     /// Something the service needs is away: the partition pauses, nothing is dead-lettered.
     #[error("{}: {}", .0.code, .0.message)]
     DependencyDown(Reason),
+    /// It breaks the fold: tried three times, then a dead letter. A panic is this by itself.
+    #[error("{}: {}", .0.code, .0.message)]
+    Poison(Reason),
     /// Too old to have an effect: quarantined as a dead letter.
     #[error("{}: {}", .0.code, .0.message)]
     Expired(Reason),
@@ -56,6 +59,7 @@ impl Failure {
             Self::Transient(_) => "TRANSIENT",
             Self::Throttled(_) => "THROTTLED",
             Self::DependencyDown(_) => "DEPENDENCY_DOWN",
+            Self::Poison(_) => "POISON",
             Self::Expired(_) => "EXPIRED",
         }
     }
@@ -66,6 +70,7 @@ impl Failure {
             | Self::Transient(r)
             | Self::Throttled(r)
             | Self::DependencyDown(r)
+            | Self::Poison(r)
             | Self::Expired(r) => r,
         }
     }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
+use crate::breaker::Breaker;
 use crate::commit::provenance::service_id;
 use crate::env::{BulkheadRuntime, Env};
 use crate::fault::FaultSwitch;
+use crate::flood::{FloodGuard, FloodLimits};
 use crate::log::{AppendError, Durability, FetchError, Log, TopicConfig, TopicId, TopicPartition};
 use crate::service::ServiceDef;
 use crate::shard::{AllGuards, Guards, Input, Observer, ShardContext, ShardLimits, ShardMessage};
@@ -32,6 +34,8 @@ pub struct PlatformConfig {
     pub stuck_after: Duration,
     /// Restarts under way in the process at once.
     pub restarts_max: usize,
+    /// What share of a topic may fail before its service pauses.
+    pub flood: FloodLimits,
     /// Worker threads of each bulkhead.
     pub threads: usize,
     /// Journal bytes in flight a service.
@@ -54,6 +58,7 @@ impl Default for PlatformConfig {
             policy: Policy::default(),
             stuck_after: Duration::from_secs(30),
             restarts_max: 16,
+            flood: FloodLimits::default(),
             threads: 2,
             budget_bytes: 8 << 20,
             instance: "local".into(),
@@ -104,6 +109,8 @@ pub struct Bulkhead {
     pub spec: ServiceSpec,
     pub stats: Arc<ServiceStats>,
     pub faults: Arc<FaultSwitch>,
+    pub breaker: Arc<Breaker>,
+    pub flood: Arc<FloodGuard>,
     pub shards: Vec<Arc<ShardSlot>>,
     degraded: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -126,6 +133,16 @@ impl Bulkhead {
     /// Its partitions pause: too much failing.
     pub fn is_degraded(&self) -> bool {
         self.degraded.load(Ordering::Acquire)
+    }
+
+    /// Why it takes nothing in: something that it needs is away, or too much of a topic fails.
+    pub fn paused(&self) -> Option<&'static str> {
+        let clock = &self.shards.first()?.ctx.env.clock;
+        match () {
+            () if self.flood.is_resting(clock.mono_us()) => Some("flood"),
+            () if !self.breaker.is_closed() => Some("dependency down"),
+            () => None,
+        }
     }
 
     /// Shards whose outputs are not all acknowledged.
@@ -336,6 +353,15 @@ impl Platform {
     }
 }
 
+/// What the shards of a bulkhead share.
+struct Shared<'a> {
+    stats: &'a Arc<ServiceStats>,
+    faults: &'a Arc<FaultSwitch>,
+    draining: &'a Arc<AtomicBool>,
+    breaker: &'a Arc<Breaker>,
+    flood: &'a Arc<FloodGuard>,
+}
+
 /// What all bulkheads are made from.
 struct Parts<'a> {
     env: &'a Env,
@@ -358,8 +384,11 @@ impl Parts<'_> {
         let degraded = Arc::new(AtomicBool::new(false));
         let (stats, faults) = (Arc::new(ServiceStats::default()), FaultSwitch::new());
         let draining = Arc::new(AtomicBool::new(false));
+        let breaker = Arc::new(Breaker::default());
+        let flood = Arc::new(FloodGuard::new(self.config.flood, service.spec.reads().count()));
+        let shared = Shared { stats: &stats, faults: &faults, draining: &draining, breaker: &breaker, flood: &flood };
         let shards: Vec<_> = (0..self.config.partitions)
-            .map(|partition| ShardSlot::new(Arc::new(self.shard(service, partition, &stats, &faults, &draining))))
+            .map(|partition| ShardSlot::new(Arc::new(self.shard(service, partition, &shared))))
             .collect();
         let supervised = Supervised {
             env: self.env.clone(),
@@ -375,17 +404,10 @@ impl Parts<'_> {
         let spawned = control.spawn(Actor::spawn(None, BulkheadSupervisor, supervised)).await;
         let (supervisor, _) = spawned.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let spec = service.spec.clone();
-        Ok(Bulkhead { spec, stats, faults, shards, degraded, draining, supervisor, _runtime: runtime })
+        Ok(Bulkhead { spec, stats, faults, breaker, flood, shards, degraded, draining, supervisor, _runtime: runtime })
     }
 
-    fn shard(
-        &self,
-        service: &ServiceDef,
-        partition: u32,
-        stats: &Arc<ServiceStats>,
-        faults: &Arc<FaultSwitch>,
-        draining: &Arc<AtomicBool>,
-    ) -> ShardContext {
+    fn shard(&self, service: &ServiceDef, partition: u32, shared: &Shared<'_>) -> ShardContext {
         let at = |name: &str| TopicPartition { topic: self.topics[name], partition };
         let input = |topic: &'static topology::Topic| Input { topic, at: at(topic.name), position: AtomicI64::new(0) };
         ShardContext {
@@ -398,8 +420,8 @@ impl Parts<'_> {
             commits: at(&service.spec.commit_topic()),
             inputs: service.spec.reads().map(input).collect(),
             limits: self.config.limits.clone(),
-            stats: stats.clone(),
-            faults: faults.clone(),
+            stats: shared.stats.clone(),
+            faults: shared.faults.clone(),
             guards: self.config.guards.clone(),
             observer: self.config.observer.clone(),
             writers: self.config.writers.clone(),
@@ -414,7 +436,9 @@ impl Parts<'_> {
             is_calm: AtomicBool::new(false),
             progress: watchdog::Progress::default(),
             publishing: AtomicBool::new(false),
-            draining: draining.clone(),
+            breaker: shared.breaker.clone(),
+            flood: shared.flood.clone(),
+            draining: shared.draining.clone(),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use schemas::events::OutcomeKind;
 
-use super::hold::{Injected, SLOW_EVENT, injected};
+use super::hold::{FLOOD_PROBE, Injected, SLOW_EVENT, injected};
 use super::set_aside::record_bytes;
 use super::{Shard, ShardError};
+use crate::breaker::Pass;
 use crate::commit::marks::Taken;
 use crate::commit::provenance::{HEADER, Provenance};
 use crate::commit::staging::Exception;
@@ -20,8 +21,10 @@ use crate::park::{Parked, ParkedAt, Tried};
 use crate::service::{Effects, Event};
 use crate::topology::{Order, Topic, TopicKind};
 
-/// How long a partition waits before it asks a dependency again.
-const DEPENDENCY_PROBE: Duration = Duration::from_millis(200);
+/// How long a partition waits when it is asked to slow down.
+const THROTTLE: Duration = Duration::from_millis(200);
+/// Attempts at once at an event that may go well next time, before it waits.
+const AT_ONCE: u32 = 2;
 /// Panics of one event before it is poison.
 const POISON_PANICS: u32 = 3;
 
@@ -29,15 +32,27 @@ const POISON_PANICS: u32 = 3;
 enum Attempt {
     Ended(Handled),
     Failed(Failure),
-    Panicked(String),
 }
 
 /// What follows from an attempt.
 enum Verdict {
     /// The event has ended; it is counted.
     Ended(Ending),
-    /// Another attempt after this long. `used`: without an attempt used up where the fold asked to wait.
-    Again { after: Duration, used: bool, tried: Tried },
+    /// Another attempt after this long, and who waits for it.
+    Again { after: Duration, waits: Waits, tried: Tried },
+}
+
+/// Who waits for the next attempt at an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// The event, as a row; where the order is strict, everything behind it.
+    Event,
+    /// The partition.
+    Partition,
+    /// The service, until what it needs is back.
+    Down,
+    /// The service: too much fails.
+    Flood,
 }
 
 pub(super) enum Ending {
@@ -115,16 +130,18 @@ impl Shard {
         while let Some(reached) = verdict.take() {
             match reached {
                 Verdict::Ended(outcome) => self.end(topic, partition, record.offset, outcome),
-                Verdict::Again { after, used: true, tried }
-                    if self.ctx.def.spec.order != Order::Strict && !self.parking.is_full() =>
-                {
+                Verdict::Again { after, waits, tried } if !self.is_in_place(waits) => {
                     let due_ms = self.now_ms + after.as_millis() as i64;
                     self.park(topic, partition, record, tried, Some(due_ms));
                 }
-                Verdict::Again { after, tried, .. } => {
+                Verdict::Again { after, waits, tried } => {
                     self.trials.turn = None;
-                    self.ctx.wait(after).await?;
-                    verdict = Some(self.judge(topic, partition, record, tried)?);
+                    self.wait_out(waits, after).await?;
+                    let next = self.judge(topic, partition, record, tried)?;
+                    if waits == Waits::Flood && is_taken(&next) {
+                        self.ctx.flood.healed();
+                    }
+                    verdict = Some(next);
                 }
             }
         }
@@ -132,6 +149,16 @@ impl Shard {
             self.marks.take(topic.name, partition, from);
         }
         Ok(())
+    }
+
+    /// Whether the partition waits with the event.
+    fn is_in_place(&self, waits: Waits) -> bool {
+        waits != Waits::Event || self.ctx.def.spec.order == Order::Strict || self.parking.is_full()
+    }
+
+    /// The event will be waited for: what came before it need not wait with it.
+    pub(super) fn will_wait(&self, unfinished: &Unfinished) -> bool {
+        matches!(unfinished.verdict, Some(Verdict::Again { waits, .. }) if self.is_in_place(waits))
     }
 
     /// An event of a key that has one waiting waits behind it; `true` if so.
@@ -146,9 +173,14 @@ impl Shard {
 
     /// Another attempt at what is due among the waiting events.
     pub(super) async fn retry_parked(&mut self) -> Result<(), ShardError> {
+        match self.ctx.breaker.pass(self.ctx.env.clock.mono_us()) {
+            Pass::Go => {}
+            Pass::Probe => self.is_probing = true,
+            Pass::Wait(_) => return Ok(()),
+        }
         while let Some((at, row)) = self.parking.take_due(self.now_ms) {
-            self.retry_one(at, row)?;
-            if self.is_full() {
+            let goes_on = self.retry_one(at, row)?;
+            if !goes_on || self.is_full() {
                 return Ok(());
             }
         }
@@ -160,13 +192,17 @@ impl Shard {
         self.ctx.inputs.iter().map(|input| input.topic).find(|topic| topic.name == name)
     }
 
-    /// Another attempt at an event taken from those that wait.
-    pub(super) fn retry_one(&mut self, at: ParkedAt, row: Parked) -> Result<(), ShardError> {
+    /// Another attempt at an event taken from those that wait. `false`: the others had better wait on.
+    pub(super) fn retry_one(&mut self, at: ParkedAt, row: Parked) -> Result<bool, ShardError> {
         let (name, partition, offset) = &at;
         // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
-        let Some(topic) = self.input_topic(name) else { return Ok(()) };
+        let Some(topic) = self.input_topic(name) else { return Ok(true) };
         let record = row.record(*offset);
-        match self.judge(topic, *partition, &record, row.tried())? {
+        let verdict = self.judge(topic, *partition, &record, row.tried())?;
+        if is_taken(&verdict) {
+            self.ctx.flood.healed();
+        }
+        match verdict {
             Verdict::Ended(outcome) => {
                 let outcome = match outcome {
                     Ending::Done => Ending::Exception(OutcomeKind::DoneAfterParking, "PARKED"),
@@ -174,14 +210,15 @@ impl Shard {
                 };
                 self.end(topic, *partition, *offset, outcome);
                 self.parking.ended(&at, &row.key, self.now_ms);
+                Ok(true)
             }
-            Verdict::Again { after, tried, .. } => {
+            Verdict::Again { after, waits, tried } => {
                 let due_ms = Some(self.now_ms + after.as_millis().max(1) as i64);
                 self.set_aside_bytes += record_bytes(&record);
                 self.parking.park(at, Parked::of(&record, tried, due_ms));
+                Ok(waits == Waits::Event)
             }
         }
-        Ok(())
     }
 
     fn park(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>, tried: Tried, due_ms: Option<i64>) {
@@ -200,38 +237,56 @@ impl Shard {
         record: &Record<'_>,
         before: Tried,
     ) -> Result<Verdict, ShardError> {
-        let delay = self.ctx.limits.retry_delays.get(before.attempts as usize).copied();
+        let mut result = self.attempt(topic, partition, record);
+        for _ in 1..AT_ONCE {
+            if before.attempts == 0 && matches!(result, Attempt::Failed(Failure::Transient(_))) {
+                self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
+                result = self.attempt(topic, partition, record);
+            }
+        }
+        let failure = match result {
+            Attempt::Ended(handled) => {
+                self.answered();
+                return Ok(Verdict::Ended(match handled {
+                    Handled::Done => Ending::Done,
+                    Handled::Duplicate => Ending::Exception(OutcomeKind::Duplicate, "DUPLICATE"),
+                }));
+            }
+            Attempt::Failed(failure) => failure,
+        };
+        let (now_ms, now_us) = (self.ctx.env.clock.wall_ms(), self.ctx.env.clock.mono_us());
         let attempt = before.attempts + 1;
-        let ended = match self.attempt(topic, partition, record) {
-            Attempt::Ended(Handled::Done) => return Ok(Verdict::Ended(Ending::Done)),
-            Attempt::Ended(Handled::Duplicate) => {
-                return Ok(Verdict::Ended(Ending::Exception(OutcomeKind::Duplicate, "DUPLICATE")));
-            }
-            failed => failed,
-        };
-        let now_ms = self.ctx.env.clock.wall_ms();
         let first_ms = before.first_failed_ms.unwrap_or(now_ms);
-        let again = |after, used| {
-            let tried = Tried { attempts: before.attempts + u32::from(used), first_failed_ms: Some(first_ms) };
-            Verdict::Again { after, used, tried }
+        let again = |after, waits| {
+            let used = u32::from(waits == Waits::Event);
+            let tried = Tried { attempts: before.attempts + used, first_failed_ms: Some(first_ms) };
+            Ok(Verdict::Again { after, waits, tried })
         };
-        let (class, reason) = match ended {
-            Attempt::Failed(Failure::Throttled(_) | Failure::DependencyDown(_)) => {
-                return Ok(again(DEPENDENCY_PROBE, false));
+        if let Failure::DependencyDown(reason) = &failure {
+            self.is_probing = false;
+            if self.ctx.breaker.fail(now_us) {
+                let (service, reason) = (self.ctx.def.spec.name, &reason.message);
+                tracing::warn!(service, %reason, "breaker open: partitions pause until it is back");
             }
-            Attempt::Failed(Failure::Transient(_)) if delay.is_some() => {
-                self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
-                return Ok(again(delay.unwrap_or_default(), true));
-            }
-            Attempt::Panicked(_) if attempt < POISON_PANICS => {
-                self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
-                return Ok(again(delay.unwrap_or_default(), true));
-            }
-            Attempt::Failed(failure) => (failure.kind(), failure.reason().clone()),
-            Attempt::Panicked(message) => ("POISON", Reason::new("POISON", message)),
-            Attempt::Ended(_) => unreachable!("returned above"),
+            return again(THROTTLE, Waits::Down);
+        }
+        self.answered();
+        let delay = self.ctx.limits.retry_delays.get(before.attempts as usize).copied();
+        let goes_on = match &failure {
+            Failure::Throttled(_) => return again(THROTTLE, Waits::Partition),
+            Failure::Transient(_) => delay.is_some(),
+            Failure::Poison(_) => attempt < POISON_PANICS,
+            Failure::Permanent(_) | Failure::Expired(_) | Failure::DependencyDown(_) => false,
         };
-        let failed = Failed { class, reason: &reason, attempts: attempt, first_ms, last_ms: now_ms };
+        if goes_on {
+            self.ctx.stats.retried.fetch_add(1, Ordering::Relaxed);
+            return again(delay.unwrap_or_default(), Waits::Event);
+        }
+        if !self.admits_dead_letter(topic, now_us) {
+            return again(FLOOD_PROBE, Waits::Flood);
+        }
+        let (class, reason) = (failure.kind(), failure.reason());
+        let failed = Failed { class, reason, attempts: attempt, first_ms, last_ms: now_ms };
         self.set_aside(topic, partition, record, &failed)?;
         Ok(Verdict::Ended(Ending::Exception(OutcomeKind::DeadLettered, reason.code)))
     }
@@ -317,7 +372,8 @@ impl Shard {
                 self.ctx.stats.panics.fetch_add(1, Ordering::Relaxed);
                 let message = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
                 let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-                Attempt::Panicked(message.unwrap_or_else(|| "panic without a message".into()))
+                let message = message.unwrap_or_else(|| "panic without a message".into());
+                Attempt::Failed(Failure::Poison(Reason::new("POISON", message)))
             }
         };
         if self.ctx.guards.rolls_back() {
@@ -329,6 +385,15 @@ impl Shard {
 
     fn except(&mut self, topic: &'static Topic, partition: u32, offset: i64, kind: OutcomeKind, code: &'static str) {
         self.staging.exceptions.push(Exception { topic: topic.name, partition, offset, kind, code });
+    }
+}
+
+/// The event had its effect, or was absorbed.
+fn is_taken(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Ended(Ending::Done) => true,
+        Verdict::Ended(Ending::Exception(kind, _)) => *kind == OutcomeKind::Duplicate,
+        Verdict::Again { .. } => false,
     }
 }
 

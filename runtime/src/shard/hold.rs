@@ -3,12 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::event::Waits;
 use super::{Shard, ShardContext, ShardError};
+use crate::breaker::Pass;
 use crate::fault::{EventPosition, FaultKind, FaultSwitch};
 use crate::outcome::{Failure, Reason};
+use crate::stats::Tally;
+use crate::topology::Topic;
 
-/// How long a full disk is left alone.
+/// How long a full disk, and full rows of waiting events, are left alone.
 const ROOM_PROBE: Duration = Duration::from_millis(200);
+/// How often a service that rests because too much failed tries again.
+pub(super) const FLOOD_PROBE: Duration = Duration::from_secs(1);
 /// What `slow` adds to an event: a fold takes about 5 us, a thousand times that.
 pub(super) const SLOW_EVENT: Duration = Duration::from_millis(5);
 /// What `leak` grows by a batch, and where the cap ends it.
@@ -16,6 +22,78 @@ const LEAK_STEP_BYTES: usize = 1 << 20;
 const LEAK_CAP_BYTES: usize = 64 << 20;
 
 impl Shard {
+    /// Waits before anything more is taken: what the service needs is away, or too much of a topic fails. What waits as rows is
+    /// tried meanwhile, one a second.
+    pub(super) async fn pause(&mut self) -> Result<(), ShardError> {
+        if !self.ctx.breaker.is_closed() {
+            self.wait_out(Waits::Down, Duration::ZERO).await?;
+        }
+        while self.ctx.flood.is_resting(self.ctx.env.clock.mono_us()) {
+            self.wait_out(Waits::Flood, FLOOD_PROBE).await?;
+            self.open_batch();
+            self.retry_parked().await?;
+            self.commit(false).await?;
+        }
+        while self.parking.is_full() {
+            self.wait_out(Waits::Partition, ROOM_PROBE).await?;
+            self.open_batch();
+            self.retry_parked().await?;
+            self.commit(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits in place for another attempt.
+    pub(super) async fn wait_out(&mut self, waits: Waits, after: Duration) -> Result<(), ShardError> {
+        if waits == Waits::Down {
+            loop {
+                match self.ctx.breaker.pass(self.ctx.env.clock.mono_us()) {
+                    Pass::Go => break,
+                    Pass::Probe => {
+                        self.is_probing = true;
+                        break;
+                    }
+                    Pass::Wait(wait) => self.ctx.wait(wait).await?,
+                }
+            }
+        } else {
+            self.ctx.wait(after).await?;
+        }
+        // Time has passed for what follows, if nothing of this commit has seen the old time.
+        if self.tally == Tally::default() && self.staging.ranges.is_empty() && self.outputs.is_empty() {
+            self.batch_open = false;
+            self.open_batch();
+        }
+        Ok(())
+    }
+
+    /// The service got an answer out of an event: what it needs is there.
+    #[inline]
+    pub(super) fn answered(&mut self) {
+        if self.is_probing {
+            self.is_probing = false;
+            if self.ctx.breaker.succeed() {
+                tracing::info!(service = self.ctx.def.spec.name, "breaker closed: partitions go on");
+            }
+        }
+    }
+
+    /// Asks the flood guard before an event is set aside.
+    pub(super) fn admits_dead_letter(&self, topic: &'static Topic, now_us: u64) -> bool {
+        let input = self.ctx.inputs.iter().position(|input| input.topic == topic).unwrap_or_default();
+        let was_resting = self.ctx.flood.is_resting(now_us);
+        let admits = self.ctx.flood.admits(input, self.tally.total(), now_us);
+        if !admits && !was_resting {
+            let (service, topic) = (self.ctx.def.spec.name, topic.name);
+            tracing::error!(
+                service,
+                topic,
+                "too much of a topic fails: the service pauses instead of setting it all aside"
+            );
+        }
+        admits
+    }
+
     /// Faults that hold a whole service back.
     pub(super) async fn hold_back(&mut self) -> Result<(), ShardError> {
         let Some(kind) = self.ctx.faults.active() else {

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
 
+use crate::breaker::Breaker;
 use crate::commit::CommitError;
 use crate::commit::marks::Marks;
 use crate::commit::staging::{Counters, Staging};
@@ -33,6 +34,7 @@ use crate::credit::CreditLimit;
 use crate::deadletter::Replays;
 use crate::env::Env;
 use crate::fault::FaultSwitch;
+use crate::flood::FloodGuard;
 use crate::log::{AppendError, FetchError, Log, Offset, PartitionReader, ProducerGroup, TopicPartition};
 use crate::offsets::SettledPrefix;
 use crate::park::Parking;
@@ -191,6 +193,10 @@ pub struct ShardContext {
     pub first_claim: AtomicI64,
     /// What an earlier process may have died over is behind this shard.
     pub is_calm: std::sync::atomic::AtomicBool,
+    /// Pauses the service's partitions while something that it needs is away.
+    pub breaker: Arc<Breaker>,
+    /// Pauses the service when a large share of a topic fails.
+    pub flood: Arc<FloodGuard>,
     /// Looked at by the watchdog.
     pub progress: crate::supervisor::watchdog::Progress,
     /// Outputs are on their way and not acknowledged.
@@ -308,6 +314,8 @@ pub struct Shard {
     /// Processing time of the batch in hand, ms; never goes back within an ownership.
     now_ms: i64,
     batch_open: bool,
+    /// The next event tells whether what was away is back.
+    is_probing: bool,
     last_tick_us: u64,
     snapshot: snapshot::Snapshots,
     restating: restate::Restating,

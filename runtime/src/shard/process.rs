@@ -31,6 +31,7 @@ impl Shard {
     pub async fn process(&mut self, envelope: &Envelope, more: bool) -> Result<(), ShardError> {
         self.note_published().await?;
         self.hold_back().await?;
+        self.pause().await?;
         let ctx = self.ctx.clone();
         let input = &ctx.inputs[envelope.input];
         let fetched = &envelope.fetched;
@@ -58,6 +59,14 @@ impl Shard {
                 if self.trials.is_on && self.try_part(envelope.input, &record).await? {
                     // It ended the process too often, and has ended now.
                 } else if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
+                    if self.will_wait(&unfinished) && taken_to < record.offset {
+                        // What came before it does not wait with it.
+                        self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset);
+                        taken_to = record.offset;
+                        self.taken_to[envelope.input] = taken_to;
+                        self.settle_with(&mut unsettled).await?;
+                        self.open_batch();
+                    }
                     self.conclude(input.topic, input.at.partition, &record, unfinished).await?;
                 }
                 if self.is_full() {
@@ -186,6 +195,7 @@ impl Shard {
             let next = self.positions[index].settle(range.from, range.to);
             let next = next.unwrap_or_else(|error| panic!("{}: {error}", range.topic));
             self.ctx.inputs[index].position.store(next, Ordering::Relaxed);
+            self.ctx.flood.took(index, (range.to - range.from) as u64, self.ctx.env.clock.mono_us());
         }
         self.ctx.stats.add(std::mem::take(&mut self.tally));
         if self.trials.is_on {

@@ -257,7 +257,7 @@ impl Shard {
                 self.take_turn(true).await;
                 let n = if before == 0 { FIRST_ALONE } else { LAST_ALONE };
                 self.note_attempts(&[(at.0.to_string(), at.1, at.2)], Attempted { n, events: 1 }).await?;
-                self.retry_one(at, row)?;
+                let _ = self.retry_one(at, row)?;
             }
             self.commit(false).await?;
             self.open_batch();

@@ -1,5 +1,6 @@
 //! The protocol, rule by rule, on a log that can lose answers and let two owners live.
 
+mod pauses;
 mod plain_log;
 mod process_death;
 mod replays;
