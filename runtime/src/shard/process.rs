@@ -59,11 +59,13 @@ impl Shard {
                 if self.trials.is_on && self.try_part(envelope.input, &record).await? {
                     // It ended the process too often, and has ended now.
                 } else if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
-                    if self.will_wait(&unfinished) && taken_to < record.offset {
+                    if self.will_wait(&unfinished) {
                         // What came before it does not wait with it.
-                        self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset);
-                        taken_to = record.offset;
-                        self.taken_to[envelope.input] = taken_to;
+                        if taken_to < record.offset {
+                            self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset);
+                            taken_to = record.offset;
+                            self.taken_to[envelope.input] = taken_to;
+                        }
                         self.settle_with(&mut unsettled).await?;
                         self.open_batch();
                     }

@@ -3,6 +3,17 @@
 //! No log, no threads: the fold with the same rollback, deltas and restore that a shard uses.
 //! `let mut kit = Kit::of(ServiceDef::new(Billing::default)); kit.push(&IMPRESSIONS, "user-1", 0, &impression).unwrap();`
 
+//!
+//! `contract` runs a service as a platform does, on a log of its own in virtual time, through everything that can happen
+//! to it: `contract::check(&ServiceDef::new(Billing::default), &inputs)`.
+
+mod audit;
+pub mod contract;
+mod fragile;
+mod world;
+
+pub use world::{Inputs, World};
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schemas::codec::{Decode, Encode};
