@@ -20,7 +20,7 @@ const FAULT_MS: u64 = 5_000;
 type Case = fn(&ServiceDef, &Inputs, &Account);
 
 /// The cases, by name.
-pub const CASES: [(&str, Case); 14] = [
+const CASES: [(&str, Case); 14] = [
     ("slow", slow),
     ("stuck in await", |def, inputs, calm| stuck(def, inputs, calm, FaultKind::Stall)),
     ("spinning", |def, inputs, calm| stuck(def, inputs, calm, FaultKind::Spin)),
