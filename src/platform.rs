@@ -14,7 +14,7 @@ use runtime::env::Env;
 use runtime::log::segment::OpenError;
 use runtime::log::storage::StorageError;
 use runtime::log::{Log, TopicConfig};
-use runtime::platform::{DrainStage, Platform, PlatformConfig, StartError};
+use runtime::platform::{DrainStage, MemoryCaps, Platform, PlatformConfig, StartError};
 use runtime::view::{View, ViewAge};
 use runtime::writers::Writers;
 
@@ -179,6 +179,7 @@ fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {
         instance: settings.instance.as_str().into(),
         only: variant.only.clone(),
         threads: threads_a_bulkhead(),
+        memory: MemoryCaps::of_machine(),
         ..PlatformConfig::default()
     };
     config.limits.trim = !variant.keep_commits;

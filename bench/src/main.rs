@@ -17,9 +17,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use report::Report;
+use runtime::alloc::Accounting;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Accounting<mimalloc::MiMalloc> = Accounting::over(mimalloc::MiMalloc);
 
 /// Why a bench gave no figures.
 pub type Failed = Box<dyn std::error::Error>;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::alloc::Owner;
+
 /// Everything that differs between worlds. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -171,12 +173,16 @@ impl BulkheadRuntime {
         match env.threads {
             Threads::Current => Ok(Self { handle: tokio::runtime::Handle::current(), own: None }),
             Threads::PerBulkhead => {
+                let owner = Owner::named(name);
                 let mut builder = tokio::runtime::Builder::new_multi_thread();
                 builder
                     .worker_threads(threads)
                     .max_blocking_threads(2)
                     .thread_name(name)
-                    .on_thread_start(move || lower_priority(nice))
+                    .on_thread_start(move || {
+                        owner.adopt_thread();
+                        lower_priority(nice);
+                    })
                     .enable_time();
                 let own = enable(&mut builder).build()?;
                 Ok(Self { handle: own.handle().clone(), own: Some(own) })
@@ -203,6 +209,29 @@ impl Drop for BulkheadRuntime {
             own.shutdown_background();
         }
     }
+}
+
+/// The current thread, to the operating system.
+pub fn thread_id() -> i32 {
+    thread_local! {
+        static ID: i32 = rustix::thread::gettid().as_raw_nonzero().get();
+    }
+    ID.with(|id| *id)
+}
+
+/// Sets the niceness of a thread of this process. Raising it is always allowed, lowering it again may not be.
+pub fn renice(thread: i32, nice: i32) -> bool {
+    let thread = rustix::process::Pid::from_raw(thread);
+    thread.is_some() && rustix::process::setpriority_process(thread, nice).is_ok()
+}
+
+/// CPU time that a thread of this process has used, ms; `None` where the system does not tell.
+pub fn cpu_ms(thread: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());
+    Some((ticks()? + ticks()?) * 10)
 }
 
 /// On Linux niceness is a thread's own (kernel threads are processes to the scheduler).

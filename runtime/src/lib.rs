@@ -2,6 +2,7 @@
 //!
 //! `service` is what a domain author implements; `log` is the only durable thing; `commit` is the heart between them.
 
+pub mod alloc;
 pub mod breaker;
 pub mod commit;
 pub mod credit;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
+use crate::alloc::Owner;
 use crate::breaker::Breaker;
 use crate::commit::provenance::service_id;
 use crate::env::{BulkheadRuntime, Env};
@@ -36,6 +37,8 @@ pub struct PlatformConfig {
     pub restarts_max: usize,
     /// What share of a topic may fail before its service pauses.
     pub flood: FloodLimits,
+    /// How much one service may take of the process's memory.
+    pub memory: MemoryCaps,
     /// Worker threads of each bulkhead.
     pub threads: usize,
     /// Journal bytes in flight a service.
@@ -59,6 +62,7 @@ impl Default for PlatformConfig {
             stuck_after: Duration::from_secs(30),
             restarts_max: 16,
             flood: FloodLimits::default(),
+            memory: MemoryCaps::default(),
             threads: 2,
             budget_bytes: 8 << 20,
             instance: "local".into(),
@@ -67,6 +71,31 @@ impl Default for PlatformConfig {
             writers: Arc::new(Writers::new(Arc::new(NoWriters))),
             only: None,
         }
+    }
+}
+
+/// Bytes that a service may hold, tables and all, as the accounting allocator counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryCaps {
+    /// Beyond this it takes nothing in.
+    pub soft_bytes: u64,
+    /// Beyond this a shard that works is started again from its last commit.
+    pub hard_bytes: u64,
+}
+
+impl Default for MemoryCaps {
+    fn default() -> Self {
+        Self { soft_bytes: u64::MAX, hard_bytes: u64::MAX }
+    }
+}
+
+impl MemoryCaps {
+    /// Half and three fifths of what the machine has: one service alone never brings it to its end.
+    pub fn of_machine() -> Self {
+        let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let of_total = |line: &str| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok();
+        let total_kib: Option<u64> = told.lines().find_map(of_total);
+        total_kib.map_or_else(Self::default, |kib| Self { soft_bytes: kib * 1024 / 2, hard_bytes: kib * 1024 / 5 * 3 })
     }
 }
 
@@ -133,6 +162,11 @@ impl Bulkhead {
     /// Its partitions pause: too much failing.
     pub fn is_degraded(&self) -> bool {
         self.degraded.load(Ordering::Acquire)
+    }
+
+    /// Bytes that it holds, tables and all; 0 where the process does not count.
+    pub fn memory_bytes(&self) -> u64 {
+        self.shards.first().map_or(0, |shard| shard.ctx.owner.bytes())
     }
 
     /// Why it takes nothing in: something that it needs is away, or too much of a topic fails.
@@ -265,8 +299,9 @@ impl Platform {
         }
         let views_runtime = runtime("views", 1, 0)?;
         let (partitions, stop) = (config.partitions, Arc::new(AtomicBool::new(false)));
-        let watched =
-            bulkheads.iter().map(|b| watchdog::Watched { supervisor: b.supervisor.clone(), slots: b.shards.clone() });
+        let watched = bulkheads
+            .iter()
+            .map(|b| watchdog::Watched::new(b.supervisor.clone(), b.shards.clone(), b.spec.class.nice()));
         watchdog::start(&env, watched.collect(), config.stuck_after, stop.clone())
             .map_err(|error| StartError::Threads { bulkhead: "watchdog".into(), error })?;
         Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, _control: control })
@@ -436,6 +471,8 @@ impl Parts<'_> {
             is_calm: AtomicBool::new(false),
             progress: watchdog::Progress::default(),
             publishing: AtomicBool::new(false),
+            memory: self.config.memory,
+            owner: Owner::named(service.spec.name),
             breaker: shared.breaker.clone(),
             flood: shared.flood.clone(),
             draining: shared.draining.clone(),

@@ -8,6 +8,7 @@ use super::{Shard, ShardContext, ShardError};
 use crate::breaker::Pass;
 use crate::fault::{EventPosition, FaultKind, FaultSwitch};
 use crate::outcome::{Failure, Reason};
+use crate::platform::MemoryCaps;
 use crate::stats::Tally;
 use crate::topology::Topic;
 
@@ -19,12 +20,15 @@ pub(super) const FLOOD_PROBE: Duration = Duration::from_secs(1);
 pub(super) const SLOW_EVENT: Duration = Duration::from_millis(5);
 /// What `leak` grows by a batch, and where the cap ends it.
 const LEAK_STEP_BYTES: usize = 1 << 20;
-const LEAK_CAP_BYTES: usize = 64 << 20;
+const LEAK_CAP_BYTES: u64 = 64 << 20;
 
 impl Shard {
-    /// Waits before anything more is taken: what the service needs is away, or too much of a topic fails. What waits as rows is
-    /// tried meanwhile, one a second.
+    /// Waits before anything more is taken: what the service needs is away, too much of a topic fails, or it holds too much
+    /// memory. What waits as rows is tried meanwhile, one a second.
     pub(super) async fn pause(&mut self) -> Result<(), ShardError> {
+        if self.ctx.owner.bytes() > self.ctx.memory.soft_bytes {
+            self.stay_below(self.ctx.memory).await?;
+        }
         if !self.ctx.breaker.is_closed() {
             self.wait_out(Waits::Down, Duration::ZERO).await?;
         }
@@ -39,6 +43,22 @@ impl Shard {
             self.open_batch();
             self.retry_parked().await?;
             self.commit(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes nothing in until the service holds less than the soft cap; time passes, so that what has expired goes.
+    async fn stay_below(&mut self, caps: MemoryCaps) -> Result<(), ShardError> {
+        let (service, owner) = (self.ctx.def.spec.name, self.ctx.owner);
+        tracing::error!(service, bytes = owner.bytes(), caps.soft_bytes, "over the soft memory cap: takes nothing in");
+        self.ctx.stats.fail(format!("over the soft memory cap of {} bytes", caps.soft_bytes));
+        while owner.bytes() > caps.soft_bytes {
+            if owner.bytes() > caps.hard_bytes {
+                return Err(ShardError::MemoryCap);
+            }
+            self.wait_out(Waits::Partition, self.ctx.limits.tick).await?;
+            self.open_batch();
+            self.commit_with_tick().await?;
         }
         Ok(())
     }
@@ -117,8 +137,15 @@ impl Shard {
             }
             FaultKind::Leak => {
                 self.ctx.faults.fire();
+                if self.leak.is_empty() {
+                    self.leak_from = self.ctx.owner.bytes();
+                }
                 self.leak.push(vec![1; LEAK_STEP_BYTES]);
-                if self.leak.len() * LEAK_STEP_BYTES > LEAK_CAP_BYTES {
+                let grown = match crate::alloc::is_counted() {
+                    true => self.ctx.owner.bytes().saturating_sub(self.leak_from),
+                    false => (self.leak.len() * LEAK_STEP_BYTES) as u64,
+                };
+                if grown > LEAK_CAP_BYTES {
                     return Err(ShardError::MemoryCap);
                 }
             }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
 
+use crate::alloc::Owner;
 use crate::breaker::Breaker;
 use crate::commit::CommitError;
 use crate::commit::marks::Marks;
@@ -38,6 +39,7 @@ use crate::flood::FloodGuard;
 use crate::log::{AppendError, FetchError, Log, Offset, PartitionReader, ProducerGroup, TopicPartition};
 use crate::offsets::SettledPrefix;
 use crate::park::Parking;
+use crate::platform::MemoryCaps;
 use crate::service::{Fold, OutputBuffer, ServiceDef};
 use crate::state::AnyTable;
 use crate::stats::{ServiceStats, Tally};
@@ -193,6 +195,9 @@ pub struct ShardContext {
     pub first_claim: AtomicI64,
     /// What an earlier process may have died over is behind this shard.
     pub is_calm: std::sync::atomic::AtomicBool,
+    pub memory: MemoryCaps,
+    /// For whom the service's threads allocate.
+    pub owner: Owner,
     /// Pauses the service's partitions while something that it needs is away.
     pub breaker: Arc<Breaker>,
     /// Pauses the service when a large share of a topic fails.
@@ -325,6 +330,8 @@ pub struct Shard {
     scratch: Vec<u8>,
     encoded: Vec<u8>,
     leak: Vec<Vec<u8>>,
+    /// What the service held when the leak began.
+    leak_from: u64,
 }
 
 impl Shard {

@@ -154,7 +154,7 @@ impl Shard {
         rows >= self.ctx.limits.commit_rows
     }
 
-    async fn commit_with_tick(&mut self) -> Result<(), ShardError> {
+    pub(super) async fn commit_with_tick(&mut self) -> Result<(), ShardError> {
         let now_us = self.ctx.env.clock.mono_us();
         // A part on trial holds its events and nothing else.
         let due = now_us - self.last_tick_us >= self.ctx.limits.tick.as_micros() as u64 && self.trials.turn.is_none();

@@ -331,6 +331,7 @@ impl Rebuild {
             scratch: Vec::new(),
             encoded: Vec::new(),
             leak: Vec::new(),
+            leak_from: 0,
             ctx,
         };
         // Rule P8: from the commits' own bytes, in their order, before anything new.

@@ -38,6 +38,8 @@ pub enum SupervisorMessage {
     Start { slot: usize, generation: u64 },
     /// The watchdog saw no progress of the shard that was started then.
     Stuck { slot: usize },
+    /// A thread of the bulkhead has lost its place and cannot have it back: all shards move to new ones.
+    Renew,
     /// An ended shard should be gone by now.
     GoneYet { slot: usize, started: u64 },
 }
@@ -111,6 +113,11 @@ impl Actor for BulkheadSupervisor {
                 }
             }
             SupervisorMessage::Stuck { slot } => state.end_stuck(&myself, slot),
+            SupervisorMessage::Renew => {
+                if state.renew() {
+                    state.move_all(&myself, "its threads were made anew");
+                }
+            }
             SupervisorMessage::GoneYet { slot, started } => state.give_up(&myself, slot, started),
         }
         Ok(())
@@ -243,22 +250,35 @@ impl SupervisorState {
             return;
         }
         self.abandoned += 1;
-        match (self.supervised.make_runtime)() {
-            Ok(runtime) => self.supervised.runtime.store(Arc::new(runtime)),
-            Err(error) => {
-                shard.ctx.stats.fail(format!("no new runtime: {error}"));
-                return;
-            }
+        if !self.renew() {
+            return;
         }
         tracing::error!(
             service = self.supervised.name,
             "a thread never yields; its runtime is abandoned and made anew"
         );
         // Every shard of the old runtime moves: its threads may be the ones that are lost.
+        self.move_all(myself, "its runtime was abandoned");
+    }
+
+    /// A new runtime for the shards to be started from now on.
+    fn renew(&self) -> bool {
+        match (self.supervised.make_runtime)() {
+            Ok(runtime) => self.supervised.runtime.store(Arc::new(runtime)),
+            Err(error) => {
+                self.supervised.slots.iter().for_each(|s| s.ctx.stats.fail(format!("no new runtime: {error}")));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends all shards; each starts again on the runtime as it is then. None of them has failed.
+    fn move_all(&mut self, myself: &ActorRef<SupervisorMessage>, why: &str) {
         for slot in 0..self.supervised.slots.len() {
             if let Some(actor) = self.supervised.slots[slot].actor() {
                 actor.kill();
-                self.ended(myself, slot, Exit::Failure, "its runtime was abandoned");
+                self.ended(myself, slot, Exit::Ownership, why);
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod bulkhead;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod spinner;
 pub mod watchdog;
 
 pub use bulkhead::{BulkheadSupervisor, ShardSlot, Supervised, SupervisorMessage};

@@ -1,27 +1,36 @@
 //! Finds what is stuck as well as what is dead: a progress stamp a shard, looked at from a thread of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::ActorRef;
 
 use super::bulkhead::{ShardSlot, SupervisorMessage};
-use crate::env::Env;
+use super::spinner::Spinner;
+use crate::env::{Env, thread_id};
 
 /// How often the watchdog looks.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// When a shard last showed that it gets on. Waits that are meant (a retry, a full disk) count as rest.
 #[derive(Default)]
 pub struct Progress {
     /// `Env` clock, microseconds; 0: at rest.
     busy_since_us: AtomicU64,
+    /// Thread that gave the last sign.
+    thread: AtomicI32,
 }
 
 impl Progress {
     pub fn beat(&self, now_us: u64) {
         self.busy_since_us.store(now_us.max(1), Ordering::Relaxed);
+        self.thread.store(thread_id(), Ordering::Relaxed);
+    }
+
+    /// Thread that gave the last sign; 0: none yet.
+    pub fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
     }
 
     pub fn rest(&self) {
@@ -37,8 +46,30 @@ impl Progress {
 
 /// One bulkhead as the watchdog sees it.
 pub struct Watched {
-    pub supervisor: ActorRef<SupervisorMessage>,
-    pub slots: Vec<Arc<ShardSlot>>,
+    supervisor: ActorRef<SupervisorMessage>,
+    slots: Vec<Arc<ShardSlot>>,
+    /// Niceness of its threads.
+    nice: i32,
+    spinners: Vec<Spinner>,
+}
+
+impl Watched {
+    pub fn new(supervisor: ActorRef<SupervisorMessage>, slots: Vec<Arc<ShardSlot>>, nice: i32) -> Self {
+        let spinners = slots.iter().map(|_| Spinner::default()).collect();
+        Self { supervisor, slots, nice, spinners }
+    }
+
+    /// A thread that burns a core without a sign of progress is put behind all others, long before it counts as stuck.
+    fn hold_spinners_down(&mut self, now_us: u64) {
+        for (shard, spinner) in self.slots.iter().zip(&mut self.spinners) {
+            let progress = &shard.ctx.progress;
+            let silent = progress.silent(now_us).unwrap_or_default();
+            if spinner.look(silent, progress.thread(), self.nice) {
+                // It may not be raised again: threads of the bulkhead's own niceness take its place.
+                let _ = self.supervisor.cast(SupervisorMessage::Renew);
+            }
+        }
+    }
 }
 
 /// Starts the watchdog: a thread in production, a task in the simulation. It ends when `stop` is set.
@@ -67,9 +98,12 @@ pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<
         });
         return Ok(());
     }
+    let clock = env.clock.clone();
+    let mut watched = watched;
     let thread = move || {
         while !stop.load(Ordering::Acquire) {
             std::thread::sleep(LOOK);
+            watched.iter_mut().for_each(|bulkhead| bulkhead.hold_spinners_down(clock.mono_us()));
             look(&watched);
         }
     };
