@@ -4,6 +4,7 @@
 
 pub mod alloc;
 pub mod breaker;
+mod bulkhead;
 pub mod commit;
 pub mod credit;
 pub mod deadletter;

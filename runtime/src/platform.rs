@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
-use crate::alloc::Owner;
-use crate::breaker::Breaker;
+use crate::bulkhead::Parts;
+pub use crate::bulkhead::{Bulkhead, MemoryCaps};
 use crate::commit::provenance::service_id;
 use crate::env::{BulkheadRuntime, Env};
-use crate::fault::FaultSwitch;
-use crate::flood::{FloodGuard, FloodLimits};
-use crate::log::{AppendError, Durability, FetchError, Log, TopicConfig, TopicId, TopicPartition};
+use crate::flood::FloodLimits;
+use crate::log::{AppendError, Durability, FetchError, Log, TopicConfig, TopicId};
 use crate::service::ServiceDef;
-use crate::shard::{AllGuards, Guards, Input, Observer, ShardContext, ShardLimits, ShardMessage};
-use crate::stats::{Phase, ServiceStats};
-use crate::supervisor::bulkhead::MakeRuntime;
-use crate::supervisor::{BulkheadSupervisor, Policy, ShardSlot, Supervised, SupervisorMessage, watchdog};
+use crate::shard::{AllGuards, Guards, Observer, ShardLimits, ShardMessage};
+use crate::stats::Phase;
+use crate::supervisor::root::{RootArguments, RootMessage, RootSupervisor};
+use crate::supervisor::{Policy, watchdog};
 use crate::topology::{self, ServiceSpec, TopicKind, TopologyError, dead_letter_topic};
 use crate::view::{self, View, ViewAge};
 use crate::writers::{NoWriters, Writers};
@@ -74,31 +72,6 @@ impl Default for PlatformConfig {
     }
 }
 
-/// Bytes that a service may hold, tables and all, as the accounting allocator counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryCaps {
-    /// Beyond this it takes nothing in.
-    pub soft_bytes: u64,
-    /// Beyond this a shard that works is started again from its last commit.
-    pub hard_bytes: u64,
-}
-
-impl Default for MemoryCaps {
-    fn default() -> Self {
-        Self { soft_bytes: u64::MAX, hard_bytes: u64::MAX }
-    }
-}
-
-impl MemoryCaps {
-    /// Half and three fifths of what the machine has: one service alone never brings it to its end.
-    pub fn of_machine() -> Self {
-        let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let of_total = |line: &str| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok();
-        let total_kib: Option<u64> = told.lines().find_map(of_total);
-        total_kib.map_or_else(Self::default, |kib| Self { soft_bytes: kib * 1024 / 2, hard_bytes: kib * 1024 / 5 * 3 })
-    }
-}
-
 /// Why a platform did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -114,8 +87,8 @@ pub enum StartError {
     Fetch(#[from] FetchError),
     #[error("no threads for {bulkhead}: {error}")]
     Threads { bulkhead: String, error: std::io::Error },
-    #[error("supervisor of {bulkhead}: {reason}")]
-    Supervisor { bulkhead: &'static str, reason: String },
+    #[error("supervisors do not start: {reason}")]
+    Supervisor { reason: String },
 }
 
 impl StartError {
@@ -130,63 +103,6 @@ impl StartError {
             Self::Threads { .. } => "THREADS",
             Self::Supervisor { .. } => "SUPERVISOR",
         }
-    }
-}
-
-/// One service's compartment.
-pub struct Bulkhead {
-    pub spec: ServiceSpec,
-    pub stats: Arc<ServiceStats>,
-    pub faults: Arc<FaultSwitch>,
-    pub breaker: Arc<Breaker>,
-    pub flood: Arc<FloodGuard>,
-    pub shards: Vec<Arc<ShardSlot>>,
-    degraded: Arc<AtomicBool>,
-    draining: Arc<AtomicBool>,
-    supervisor: ActorRef<SupervisorMessage>,
-    /// Ends with the bulkhead.
-    _runtime: Arc<ArcSwap<BulkheadRuntime>>,
-}
-
-impl Bulkhead {
-    /// Records readable and not settled.
-    pub fn lag(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.ctx.lag()).sum()
-    }
-
-    /// Events waiting as rows until they are due.
-    pub fn parked(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.ctx.parked.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Its partitions pause: too much failing.
-    pub fn is_degraded(&self) -> bool {
-        self.degraded.load(Ordering::Acquire)
-    }
-
-    /// Bytes that it holds, tables and all; 0 where the process does not count.
-    pub fn memory_bytes(&self) -> u64 {
-        self.shards.first().map_or(0, |shard| shard.ctx.owner.bytes())
-    }
-
-    /// Why it takes nothing in: something that it needs is away, or too much of a topic fails.
-    pub fn paused(&self) -> Option<&'static str> {
-        let clock = &self.shards.first()?.ctx.env.clock;
-        match () {
-            () if self.flood.is_resting(clock.mono_us()) => Some("flood"),
-            () if !self.breaker.is_closed() => Some("dependency down"),
-            () => None,
-        }
-    }
-
-    /// Shards whose outputs are not all acknowledged.
-    pub fn publishing(&self) -> usize {
-        self.shards.iter().filter(|shard| shard.ctx.publishing.load(Ordering::Acquire)).count()
-    }
-
-    /// Shards that are up.
-    pub fn running(&self) -> usize {
-        self.shards.iter().filter(|shard| shard.actor().is_some()).count()
     }
 }
 
@@ -211,6 +127,7 @@ pub struct Platform {
     phase: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
     views_runtime: BulkheadRuntime,
+    root: ActorRef<RootMessage>,
     _control: Arc<BulkheadRuntime>,
 }
 
@@ -289,14 +206,20 @@ impl Platform {
         let phase = Arc::new(AtomicU8::new(Phase::Before as u8));
         let gate = Arc::new(tokio::sync::Semaphore::new(config.restarts_max));
         let trials = Arc::new(tokio::sync::RwLock::new(()));
-        let mut bulkheads = Vec::new();
+        let (mut bulkheads, mut children) = (Vec::new(), Vec::new());
         for name in order.into_iter().filter(|name| wanted(name)) {
             let Some(service) = services.iter().find(|service| service.spec.name == name) else { continue };
             let (env, log, config) = (&env, &log, &config);
             let (ids, topics, phase, gate, trials) = (&ids, &topics, &phase, &gate, &trials);
             let parts = Parts { env, log, config, ids, topics, phase, gate, trials };
-            bulkheads.push(parts.bulkhead(service, &control).await?);
+            let (bulkhead, child) = parts.bulkhead(service)?;
+            bulkheads.push(bulkhead);
+            children.push(child);
         }
+        let failed = |reason: String| StartError::Supervisor { reason };
+        let children = RootArguments { env: env.clone(), policy: config.policy, children };
+        let spawned = control.spawn(Actor::spawn(None, RootSupervisor, children)).await;
+        let (root, _) = spawned.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let views_runtime = runtime("views", 1, 0)?;
         let (partitions, stop) = (config.partitions, Arc::new(AtomicBool::new(false)));
         let watched = bulkheads
@@ -304,7 +227,7 @@ impl Platform {
             .map(|b| watchdog::Watched::new(b.supervisor.clone(), b.shards.clone(), b.spec.class.nice()));
         watchdog::start(&env, watched.collect(), config.stuck_after, stop.clone())
             .map_err(|error| StartError::Threads { bulkhead: "watchdog".into(), error })?;
-        Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, _control: control })
+        Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, root, _control: control })
     }
 
     /// Starts a view of this platform's topics.
@@ -368,11 +291,14 @@ impl Platform {
                 ));
                 actor.stop(None);
             }
-            bulkhead.supervisor.stop(None);
+            if let Some(supervisor) = bulkhead.supervisor.load_full() {
+                supervisor.stop(None);
+            }
             let took = Duration::from_micros(self.env.clock.mono_us() - started_us);
             let (service, lag, shards) = (bulkhead.spec.name, bulkhead.lag(), bulkhead.shards.len());
             stage(DrainStage { service, lag, shards, late, took });
         }
+        self.root.stop(None);
         self.stop.store(true, Ordering::Release);
         self.log.close().await;
     }
@@ -380,102 +306,13 @@ impl Platform {
     /// Drops everything at once, as a crash does; the log is not closed.
     pub fn kill(&self) {
         self.stop.store(true, Ordering::Release);
+        self.root.kill();
         for bulkhead in &self.bulkheads {
             bulkhead.draining.store(true, Ordering::Release);
-            bulkhead.supervisor.kill();
+            if let Some(supervisor) = bulkhead.supervisor.load_full() {
+                supervisor.kill();
+            }
             bulkhead.shards.iter().filter_map(|shard| shard.actor()).for_each(|actor| actor.kill());
-        }
-    }
-}
-
-/// What the shards of a bulkhead share.
-struct Shared<'a> {
-    stats: &'a Arc<ServiceStats>,
-    faults: &'a Arc<FaultSwitch>,
-    draining: &'a Arc<AtomicBool>,
-    breaker: &'a Arc<Breaker>,
-    flood: &'a Arc<FloodGuard>,
-}
-
-/// What all bulkheads are made from.
-struct Parts<'a> {
-    env: &'a Env,
-    log: &'a Arc<dyn Log>,
-    config: &'a PlatformConfig,
-    ids: &'a Arc<BTreeMap<u32, &'static str>>,
-    topics: &'a Arc<BTreeMap<Arc<str>, TopicId>>,
-    phase: &'a Arc<AtomicU8>,
-    gate: &'a Arc<tokio::sync::Semaphore>,
-    trials: &'a Arc<tokio::sync::RwLock<()>>,
-}
-
-impl Parts<'_> {
-    async fn bulkhead(&self, service: &ServiceDef, control: &BulkheadRuntime) -> Result<Bulkhead, StartError> {
-        let (env, name, threads) = (self.env.clone(), service.spec.name, self.config.threads);
-        let nice = service.spec.class.nice();
-        let make_runtime: MakeRuntime = Arc::new(move || BulkheadRuntime::new(&env, name, threads, nice));
-        let runtime = make_runtime().map_err(|error| StartError::Threads { bulkhead: name.into(), error })?;
-        let runtime = Arc::new(ArcSwap::from_pointee(runtime));
-        let degraded = Arc::new(AtomicBool::new(false));
-        let (stats, faults) = (Arc::new(ServiceStats::default()), FaultSwitch::new());
-        let draining = Arc::new(AtomicBool::new(false));
-        let breaker = Arc::new(Breaker::default());
-        let flood = Arc::new(FloodGuard::new(self.config.flood, service.spec.reads().count()));
-        let shared = Shared { stats: &stats, faults: &faults, draining: &draining, breaker: &breaker, flood: &flood };
-        let shards: Vec<_> = (0..self.config.partitions)
-            .map(|partition| ShardSlot::new(Arc::new(self.shard(service, partition, &shared))))
-            .collect();
-        let supervised = Supervised {
-            env: self.env.clone(),
-            name,
-            runtime: runtime.clone(),
-            make_runtime,
-            slots: shards.clone(),
-            policy: self.config.policy,
-            degraded: degraded.clone(),
-            gate: self.gate.clone(),
-        };
-        let failed = |reason: String| StartError::Supervisor { bulkhead: name, reason };
-        let spawned = control.spawn(Actor::spawn(None, BulkheadSupervisor, supervised)).await;
-        let (supervisor, _) = spawned.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
-        let spec = service.spec.clone();
-        Ok(Bulkhead { spec, stats, faults, breaker, flood, shards, degraded, draining, supervisor, _runtime: runtime })
-    }
-
-    fn shard(&self, service: &ServiceDef, partition: u32, shared: &Shared<'_>) -> ShardContext {
-        let at = |name: &str| TopicPartition { topic: self.topics[name], partition };
-        let input = |topic: &'static topology::Topic| Input { topic, at: at(topic.name), position: AtomicI64::new(0) };
-        ShardContext {
-            env: self.env.clone(),
-            log: self.log.clone(),
-            def: service.clone(),
-            partition,
-            partitions: self.config.partitions,
-            group: self.log.producer_group(service.spec.name, self.config.budget_bytes),
-            commits: at(&service.spec.commit_topic()),
-            inputs: service.spec.reads().map(input).collect(),
-            limits: self.config.limits.clone(),
-            stats: shared.stats.clone(),
-            faults: shared.faults.clone(),
-            guards: self.config.guards.clone(),
-            observer: self.config.observer.clone(),
-            writers: self.config.writers.clone(),
-            phase: self.phase.clone(),
-            instance: self.config.instance.clone(),
-            services: self.ids.clone(),
-            outputs: self.topics.clone(),
-            count_from: AtomicI64::new(-1),
-            parked: AtomicU64::new(0),
-            trials: self.trials.clone(),
-            first_claim: AtomicI64::new(-1),
-            is_calm: AtomicBool::new(false),
-            progress: watchdog::Progress::default(),
-            publishing: AtomicBool::new(false),
-            memory: self.config.memory,
-            owner: Owner::named(service.spec.name),
-            breaker: shared.breaker.clone(),
-            flood: shared.flood.clone(),
-            draining: shared.draining.clone(),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The supervisor of one bulkhead: starts its shards, starts failed ones again from their last commit, ends stuck ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::plan::{Action, Exit, Plan, Policy};
+use super::root::SupervisorSlot;
 use crate::env::{BulkheadRuntime, Env};
 use crate::shard::{ShardActor, ShardContext, ShardError, ShardMessage};
 
@@ -47,7 +48,8 @@ pub enum SupervisorMessage {
 /// Makes the runtime of the bulkhead anew, when the old one holds a thread that never yields.
 pub type MakeRuntime = Arc<dyn Fn() -> std::io::Result<BulkheadRuntime> + Send + Sync>;
 
-/// What a supervisor is made from.
+/// What a supervisor is made from, each time.
+#[derive(Clone)]
 pub struct Supervised {
     pub env: Env,
     pub name: &'static str,
@@ -59,6 +61,10 @@ pub struct Supervised {
     pub degraded: Arc<AtomicBool>,
     /// Restarts under way in the whole process are bounded by this.
     pub gate: Arc<tokio::sync::Semaphore>,
+    /// Runtimes given up, over all lives of the supervisor.
+    pub abandoned: Arc<AtomicU64>,
+    /// Where the supervisor can be reached.
+    pub slot: SupervisorSlot,
 }
 
 /// The ractor handler.
@@ -70,7 +76,6 @@ pub struct SupervisorState {
     plan: Plan,
     /// Counts the starts of each slot: what is said of an earlier one is void.
     started: Vec<u64>,
-    abandoned: u64,
     random: fastrand::Rng,
 }
 
@@ -86,7 +91,7 @@ impl Actor for BulkheadSupervisor {
     ) -> Result<SupervisorState, ActorProcessingErr> {
         let random = supervised.env.random.stream(&format!("supervisor/{}", supervised.name));
         let (plan, started) = (Plan::new(supervised.policy, supervised.slots.len()), vec![0; supervised.slots.len()]);
-        Ok(SupervisorState { supervised, plan, started, abandoned: 0, random })
+        Ok(SupervisorState { supervised, plan, started, random })
     }
 
     async fn post_start(
@@ -241,7 +246,7 @@ impl SupervisorState {
             return;
         }
         shard.ctx.stats.lost_threads.fetch_add(1, Ordering::Relaxed);
-        if self.abandoned >= ABANDONED_MAX {
+        if self.supervised.abandoned.load(Ordering::Acquire) >= ABANDONED_MAX {
             self.supervised.degraded.store(true, Ordering::Release);
             tracing::error!(
                 service = self.supervised.name,
@@ -249,7 +254,7 @@ impl SupervisorState {
             );
             return;
         }
-        self.abandoned += 1;
+        self.supervised.abandoned.fetch_add(1, Ordering::AcqRel);
         if !self.renew() {
             return;
         }

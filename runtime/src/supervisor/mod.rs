@@ -7,8 +7,9 @@ pub mod bulkhead;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod root;
 mod spinner;
 pub mod watchdog;
 
-pub use bulkhead::{BulkheadSupervisor, ShardSlot, Supervised, SupervisorMessage};
+pub use bulkhead::{ShardSlot, Supervised, SupervisorMessage};
 pub use plan::{Backoff, Exit, Intensity, Policy, Strategy};

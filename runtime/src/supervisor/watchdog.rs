@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ractor::ActorRef;
-
 use super::bulkhead::{ShardSlot, SupervisorMessage};
+use super::root::SupervisorSlot;
 use super::spinner::Spinner;
 use crate::env::{Env, thread_id};
 
@@ -46,7 +45,7 @@ impl Progress {
 
 /// One bulkhead as the watchdog sees it.
 pub struct Watched {
-    supervisor: ActorRef<SupervisorMessage>,
+    supervisor: SupervisorSlot,
     slots: Vec<Arc<ShardSlot>>,
     /// Niceness of its threads.
     nice: i32,
@@ -54,7 +53,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new(supervisor: ActorRef<SupervisorMessage>, slots: Vec<Arc<ShardSlot>>, nice: i32) -> Self {
+    pub fn new(supervisor: SupervisorSlot, slots: Vec<Arc<ShardSlot>>, nice: i32) -> Self {
         let spinners = slots.iter().map(|_| Spinner::default()).collect();
         Self { supervisor, slots, nice, spinners }
     }
@@ -66,9 +65,16 @@ impl Watched {
             let silent = progress.silent(now_us).unwrap_or_default();
             if spinner.look(silent, progress.thread(), self.nice) {
                 // It may not be raised again: threads of the bulkhead's own niceness take its place.
-                let _ = self.supervisor.cast(SupervisorMessage::Renew);
+                tell(&self.supervisor, SupervisorMessage::Renew);
             }
         }
+    }
+}
+
+/// A supervisor that is being started again finds its shards dead; it need not hear of them.
+fn tell(supervisor: &SupervisorSlot, message: SupervisorMessage) {
+    if let Some(supervisor) = supervisor.load_full() {
+        let _ = supervisor.cast(message);
     }
 }
 
@@ -82,7 +88,7 @@ pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<
                 if silent.is_some_and(|silent| silent > stuck_after) {
                     // Told once: the stamp is at rest until the shard moves again.
                     shard.ctx.progress.rest();
-                    let _ = bulkhead.supervisor.cast(SupervisorMessage::Stuck { slot });
+                    tell(&bulkhead.supervisor, SupervisorMessage::Stuck { slot });
                 }
             }
         }

@@ -383,6 +383,26 @@ fn time_can_be_run_forward() {
     });
 }
 
+/// The root starts a supervisor again that ended, and it its shards; the other bulkheads do not notice.
+#[test]
+fn a_supervisor_that_ends_is_started_again() {
+    simulate(async |env| {
+        let log = PlainLog::kind();
+        let platform = start(&env, &log, config()).await;
+        produce(&log, 0, 10, "good").await;
+        assert!(platform.idle(LONG).await);
+        for round in 1..20 {
+            platform.bulkheads[1].supervisor.load_full().unwrap().kill();
+            produce(&log, round * 10, 10, "good").await;
+            env.clock.sleep(Duration::from_secs(20)).await;
+        }
+        assert!(platform.idle(LONG).await, "{}", platform.bulkheads[1].stats.last_error());
+        assert_eq!(reached(&log).0, 200);
+        assert_eq!(platform.bulkheads[0].stats.restarts.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert!(!platform.bulkheads[0].is_degraded());
+    });
+}
+
 #[test]
 fn a_stuck_shard_is_found_ended_and_started_again() {
     simulate(async |env| {
