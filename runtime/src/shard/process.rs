@@ -41,6 +41,7 @@ impl Shard {
             from: fetched.from,
             to: fetched.next,
         });
+        ctx.progress.takes(envelope.input);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut taken_to = self.taken_to[envelope.input];
         let mut unsettled = Unsettled { readable_at_us: fetched.readable_at_us, before: self.tally.total() };
@@ -56,6 +57,7 @@ impl Shard {
                 if record.offset < from {
                     continue;
                 }
+                ctx.progress.in_hand(record.offset);
                 if self.trials.is_on && self.try_part(envelope.input, &record).await? {
                     // It ended the process too often, and has ended now.
                 } else if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
@@ -85,6 +87,7 @@ impl Shard {
                 taken_to = batch.next_offset();
             }
         }
+        ctx.progress.in_hand(-1);
         self.scratch = scratch;
         self.taken_to[envelope.input] = taken_to;
         if self.trials.is_on {

@@ -95,6 +95,7 @@ impl Shard {
         if is_tried {
             shard.begin_trials(&attempts).await?;
         }
+        shard.condemn_what_holds_up();
         let sequence = shard.next_sequence;
         let rows = shard.inspect().iter().map(|(_, rows, _)| rows).sum();
         shard.ctx.observe(Observation::Restored { sequence, rows });

@@ -38,6 +38,7 @@ const OPEN_EVENTS: Offset = 4_096;
 /// The attempt that an event has alone for the first time, and for the last.
 const FIRST_ALONE: i32 = 3;
 const LAST_ALONE: i32 = 4;
+const DIED: &str = "the process died with this event in hand, twice with nothing else";
 /// Longest wait for other trials; after that, isolation comes before exactness.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 
@@ -134,6 +135,8 @@ enum ParkedTrial {
 pub(super) struct Trials {
     inputs: Vec<Option<Trial>>,
     parked: Option<ParkedTrial>,
+    /// An event that is not tried any more: input and offset.
+    condemned: Option<(usize, Offset)>,
     /// Held while a part is tried.
     pub turn: Option<Box<dyn Send + Sync>>,
     /// Anything of the above.
@@ -144,7 +147,7 @@ impl Trials {
     /// The part stands: it is the turn of others. `true` when nothing is left to try.
     fn part_over(&mut self) -> bool {
         self.turn = None;
-        self.is_on = self.parked.is_some() || self.inputs.iter().any(Option::is_some);
+        self.is_on = self.parked.is_some() || self.condemned.is_some() || self.inputs.iter().any(Option::is_some);
         !self.is_on
     }
 }
@@ -196,15 +199,27 @@ impl Shard {
         self.note_attempts(&noted, Attempted { n: 2, events: 0 }).await
     }
 
+    /// An event over which the watchdog had to end the shard again and again is poison, too.
+    pub(super) fn condemn_what_holds_up(&mut self) {
+        let poison = self.ctx.progress.poison();
+        self.trials.condemned = poison.filter(|(input, offset)| self.taken_to[*input] <= *offset);
+        self.trials.is_on |= self.trials.condemned.is_some();
+    }
+
     /// Before the first event of a part: waits for its turn and notes what is tried. `true`: the event is poison and has
     /// ended, untried.
     pub(super) async fn try_part(&mut self, input: usize, record: &Record<'_>) -> Result<bool, ShardError> {
+        if self.trials.condemned == Some((input, record.offset)) {
+            self.trials.condemned = None;
+            self.set_aside_untried(input, record, "it held its shard up three times")?;
+            return Ok(true);
+        }
         // In the middle of a part.
         if self.tally != Tally::default() {
             return Ok(false);
         }
         self.events_max = self.ctx.limits.commit_events;
-        let Some(trial) = &mut self.trials.inputs[input] else { return Ok(false) };
+        let Some(Some(trial)) = self.trials.inputs.get_mut(input) else { return Ok(false) };
         if record.offset >= trial.until {
             self.trials.inputs[input] = None;
             self.part_over();
@@ -226,10 +241,7 @@ impl Shard {
                 Ok(false)
             }
             Step::Poison => {
-                self.condemn(topic, partition, record, None)?;
-                if let Some(from) = provenance(record).filter(|_| topic.kind != TopicKind::Compacted) {
-                    self.marks.take(topic.name, partition, &from);
-                }
+                self.set_aside_untried(input, record, DIED)?;
                 self.events_max = 1;
                 Ok(true)
             }
@@ -251,7 +263,7 @@ impl Shard {
             let before = suspect.as_ref().filter(|(suspect, _)| *suspect == at).map_or(0, |(_, n)| *n);
             let topic = self.input_topic(&at.0);
             if let Some(topic) = topic.filter(|_| before >= LAST_ALONE) {
-                self.condemn(topic, at.1, &row.record(at.2), row.first_failed_ms)?;
+                self.condemn(topic, at.1, &row.record(at.2), row.first_failed_ms, DIED)?;
                 self.parking.ended(&at, &row.key, self.now_ms);
             } else {
                 self.take_turn(true).await;
@@ -266,16 +278,27 @@ impl Shard {
         Ok(())
     }
 
+    /// The event ends as a dead letter without being tried.
+    fn set_aside_untried(&mut self, input: usize, record: &Record<'_>, why: &'static str) -> Result<(), ShardError> {
+        let (topic, partition) = (self.ctx.inputs[input].topic, self.ctx.inputs[input].at.partition);
+        self.condemn(topic, partition, record, None, why)?;
+        if let Some(from) = provenance(record).filter(|_| topic.kind != TopicKind::Compacted) {
+            self.marks.take(topic.name, partition, &from);
+        }
+        Ok(())
+    }
+
     fn condemn(
         &mut self,
         topic: &'static Topic,
         partition: u32,
         record: &Record<'_>,
         first_failed_ms: Option<i64>,
+        why: &'static str,
     ) -> Result<(), ShardError> {
-        let reason = Reason::new("POISON", format!("the process died {LAST_ALONE} times with this event in hand"));
+        let reason = Reason::new("POISON", why);
         let (service, shard, offset) = (self.ctx.def.spec.name, self.ctx.partition, record.offset);
-        tracing::error!(service, shard, topic = topic.name, offset, "an event that ends the process is set aside");
+        tracing::error!(service, shard, topic = topic.name, offset, why, "poison is set aside, untried");
         let last_ms = self.ctx.env.clock.wall_ms();
         let (attempts, first_ms) = (LAST_ALONE as u32, first_failed_ms.unwrap_or(last_ms));
         let failed = Failed { class: "POISON", reason: &reason, attempts, first_ms, last_ms };

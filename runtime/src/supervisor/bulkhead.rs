@@ -233,6 +233,7 @@ impl SupervisorState {
         let shard = &self.supervised.slots[slot];
         let Some(actor) = shard.actor() else { return };
         shard.ctx.stats.stuck.fetch_add(1, Ordering::Relaxed);
+        shard.ctx.progress.stuck();
         tracing::warn!(service = self.supervised.name, shard = shard.ctx.partition, "shard is stuck; ending it");
         actor.kill();
         let started = self.started[slot];

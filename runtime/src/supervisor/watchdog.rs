@@ -1,13 +1,14 @@
 //! Finds what is stuck as well as what is dead: a progress stamp a shard, looked at from a thread of its own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::bulkhead::{ShardSlot, SupervisorMessage};
 use super::root::SupervisorSlot;
 use super::spinner::Spinner;
 use crate::env::{Env, thread_id};
+use crate::log::Offset;
 
 /// How often the watchdog looks.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -19,12 +20,48 @@ pub struct Progress {
     busy_since_us: AtomicU64,
     /// Thread that gave the last sign.
     thread: AtomicI32,
+    /// Input and offset of the event in the fold's hands; -1: none.
+    input: AtomicUsize,
+    event: AtomicI64,
+    /// The event over which the shard was stuck last, and how often.
+    stuck_over: Mutex<Option<((usize, Offset), u32)>>,
 }
+
+/// Times that one event may hold its shard up; then it is poison. Each may have cost a thread.
+const POISON_STUCK: u32 = 3;
 
 impl Progress {
     pub fn beat(&self, now_us: u64) {
         self.busy_since_us.store(now_us.max(1), Ordering::Relaxed);
         self.thread.store(thread_id(), Ordering::Relaxed);
+    }
+
+    /// The fold takes events of this input from now on.
+    pub fn takes(&self, input: usize) {
+        self.event.store(-1, Ordering::Relaxed);
+        self.input.store(input, Ordering::Relaxed);
+    }
+
+    /// The fold has this event in hand; -1: none.
+    #[inline]
+    pub fn in_hand(&self, event: Offset) {
+        self.event.store(event, Ordering::Relaxed);
+    }
+
+    /// The shard is stuck: that is counted against the event in its hands.
+    pub fn stuck(&self) {
+        let at = (self.input.load(Ordering::Relaxed), self.event.load(Ordering::Relaxed));
+        if at.1 >= 0 {
+            let mut over = self.stuck_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let before = over.filter(|(last, _)| *last == at).map_or(0, |(_, times)| times);
+            *over = Some((at, before + 1));
+        }
+    }
+
+    /// The event that has held its shard up too often: input and offset.
+    pub fn poison(&self) -> Option<(usize, Offset)> {
+        let over = self.stuck_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        over.filter(|(_, times)| *times >= POISON_STUCK).map(|(at, _)| at)
     }
 
     /// Thread that gave the last sign; 0: none yet.
@@ -119,6 +156,21 @@ pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_that_holds_its_shard_up_three_times_is_poison() {
+        let progress = Progress::default();
+        progress.takes(1);
+        progress.stuck();
+        for event in [7, 8, 8, 7] {
+            progress.in_hand(event);
+            progress.stuck();
+            assert_eq!(progress.poison(), None, "twice at most, each");
+        }
+        progress.stuck();
+        progress.stuck();
+        assert_eq!(progress.poison(), Some((1, 7)));
+    }
 
     #[test]
     fn rest_is_not_silence() {
