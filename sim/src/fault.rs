@@ -22,6 +22,8 @@ pub enum Kind {
     ShardKill,
     ServiceKill,
     RestartStorm,
+    /// One event ends every process that takes it.
+    FatalEvent,
     // Processes.
     ProcessKill,
     PowerLoss,
@@ -77,7 +79,7 @@ pub enum Scope {
 }
 
 impl Kind {
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::Stall,
         Self::Spin,
         Self::Slow,
@@ -126,6 +128,8 @@ impl Kind {
         Self::Zombie,
         Self::FrozenZombie,
         Self::Takeover,
+        // The last, so that the schedules of seeds stay what they were.
+        Self::FatalEvent,
     ];
 
     /// The name in files and reports.
@@ -163,7 +167,7 @@ impl Kind {
 
     /// Whether it befalls one service.
     pub fn has_target(self) -> bool {
-        self <= Self::RestartStorm
+        self <= Self::FatalEvent
     }
 
     /// Shortest and longest duration, ms.

@@ -123,8 +123,7 @@ fn poisoned(def: &ServiceDef, inputs: &Inputs, calm: &Account) {
 fn garbage(def: &ServiceDef, inputs: &Inputs, calm: &Account) {
     let mut rubbish = Inputs::new(inputs.partitions);
     for topic in &def.spec.inputs {
-        for value in
-            [vec![], vec![0], vec![0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3], b"{\"not\":\"avro\"}".to_vec(), vec![7; 4_000]]
+        for value in [vec![0], vec![0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3], b"{\"not\":\"avro\"}".to_vec(), vec![7; 4_000]]
         {
             rubbish.push_bytes(topic, "garbage", 0, Some(value));
         }

@@ -90,7 +90,9 @@ impl Flow<'_> {
             }
             for (code, message) in causes {
                 let caused = match code.as_str() {
-                    "INJECTED" | "POISON" => fired(&[Kind::Error, Kind::Panic, Kind::Poison, Kind::Leak]),
+                    "INJECTED" | "POISON" => {
+                        fired(&[Kind::Error, Kind::Panic, Kind::Poison, Kind::Leak, Kind::FatalEvent])
+                    }
                     "EXPIRED" | "TIMESTAMP_RANGE" => untimely,
                     _ => false,
                 };

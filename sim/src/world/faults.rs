@@ -122,6 +122,7 @@ impl World {
                 }
                 self.kill_all(Death::Process, restart_at_ms).await?;
             }
+            Kind::FatalEvent => self.fatal.arm(&fault.service),
             Kind::DeathInWrite => self.disk.set(|condition| condition.dies_in = rng.u64(1..150)),
             Kind::SyncError => self.disk.set(|condition| condition.sync_errors = 1),
             Kind::WriteError => self.disk.set(|condition| condition.write_errors = rng.u32(1..3)),
@@ -137,6 +138,7 @@ impl World {
     fn end(&mut self, fault: &Fault) {
         match fault.kind {
             Kind::DeathInWrite => self.disk.set(|condition| condition.dies_in = 0),
+            Kind::FatalEvent => self.fatal.disarm(),
             Kind::SyncError => self.disk.set(|condition| condition.sync_errors = 0),
             Kind::WriteError => self.disk.set(|condition| condition.write_errors = 0),
             Kind::TornWrite => self.disk.set(|condition| condition.torn_writes = 0),

@@ -1,5 +1,6 @@
 //! One world: a disk, a log, the platform as one process or more, the outside, faults by schedule, and a judge.
 
+mod fatal;
 mod faults;
 mod judge;
 mod process;
@@ -141,6 +142,7 @@ struct World {
     books: Arc<Mutex<Books>>,
     fired: BTreeMap<Kind, u64>,
     faults: faults::Active,
+    fatal: fatal::Fatal,
     /// Parcels that must be set aside, by topic.
     bad: Vec<crate::traffic::Parcel>,
     handled: u64,
@@ -213,7 +215,8 @@ impl World {
             condition.segment_syncs_skipped = scenario.mutant == Some(Mutant::NoSegmentSync);
         });
         let log = first_log(&env, &storage, &disk)?;
-        let services = crate::mutant::planted(services(), scenario.mutant);
+        let fatal = fatal::Fatal::default();
+        let services = fatal.within(crate::mutant::planted(services(), scenario.mutant));
         let specs: Vec<_> = services.iter().map(|service| service.spec.clone()).collect();
         let traffic = Traffic::new(scenario.seed, EPOCH_MS, scenario.rate_milli, scenario.until_ms, scenario.bids_max);
         let mut world = Self {
@@ -222,6 +225,7 @@ impl World {
                 findings: Findings::default(),
             })),
             faults: faults::Active::new(&scenario.faults),
+            fatal,
             source: Source::new(&env),
             env,
             trace,

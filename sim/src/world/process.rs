@@ -76,6 +76,7 @@ impl World {
         let platform = Platform::start(self.env.clone(), Arc::new(client.clone()), self.services.clone(), config)
             .await
             .map_err(|error| WorldError::Start(error.to_string()))?;
+        self.fatal.started(client.clone());
         self.source.connect(Arc::new(client.clone()), self.scenario.partitions);
         self.processes.push(Process { number, platform, client, is_zombie: false });
         self.apply_service_faults();
@@ -130,6 +131,9 @@ impl World {
         }
         if self.disk.done().died || died_at_step {
             self.kill_all(Death::Machine, now_ms + OPERATOR_MS).await?;
+        }
+        if self.fatal.has_struck() {
+            self.kill_all(Death::Process, now_ms + OPERATOR_MS).await?;
         }
         let is_read_only = matches!(self.log.room(), Err(AppendError::ReadOnly { .. } | AppendError::Closed));
         if is_read_only && !self.processes.is_empty() {
