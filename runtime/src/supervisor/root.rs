@@ -84,7 +84,7 @@ impl Actor for RootSupervisor {
             SupervisionEvent::ActorTerminated(actor, _, reason) => (actor, reason.unwrap_or_else(|| "ended".into())),
             _ => return Ok(()),
         };
-        let of = |child: &Supervised| child.slot.load().as_ref().is_some_and(|actor| actor.get_id() == gone.get_id());
+        let of = |child: &Supervised| child.slot.load_full().is_some_and(|actor| actor.get_id() == gone.get_id());
         if let Some(child) = state.children.iter().position(of) {
             state.ended(&myself, child, &why);
         }
