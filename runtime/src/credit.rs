@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+/// What all shards of a service may have in their queues, however many they are.
+pub const SERVICE_QUEUE_BYTES: i64 = 32 << 20;
+/// What one batch may have; a fetch cannot split it.
+pub const BATCH_BYTES: usize = 1 << 20;
+
 /// How much one shard may have in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreditLimit {

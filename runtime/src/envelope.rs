@@ -18,14 +18,15 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The room for its bytes has been claimed from `stats`; it is given back with the envelope.
     pub fn new(input: usize, fetched: Fetched, credit: Credit, stats: Arc<ServiceStats>) -> Self {
-        stats.queued(fetched.bytes.len() as i64);
+        stats.queued(fetched.events, fetched.bytes.len() as i64);
         Self { input, fetched, _credit: credit, stats }
     }
 }
 
 impl Drop for Envelope {
     fn drop(&mut self) {
-        self.stats.queued(-(self.fetched.bytes.len() as i64));
+        self.stats.unqueued(self.fetched.events, self.fetched.bytes.len() as i64);
     }
 }

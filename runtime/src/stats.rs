@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
+use crate::credit::SERVICE_QUEUE_BYTES;
+
 /// Before, during and after a fault: latencies are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -61,6 +63,12 @@ pub struct ServiceStats {
     pub lag_max: AtomicU64,
     pub queue_bytes: AtomicI64,
     pub queue_bytes_max: AtomicU64,
+    /// Events read and not handled yet.
+    pub queue_events: AtomicI64,
+    /// Events read.
+    pub read: AtomicU64,
+    /// What of `SERVICE_QUEUE_BYTES` nobody has claimed.
+    queue_room: AtomicI64,
     /// Record readable in the input -> settled, microseconds, by phase at settling.
     latency_us: [Mutex<Histogram<u64>>; 3],
     last_error: Mutex<String>,
@@ -91,6 +99,9 @@ impl Default for ServiceStats {
             lag_max: AtomicU64::new(0),
             queue_bytes: AtomicI64::new(0),
             queue_bytes_max: AtomicU64::new(0),
+            queue_events: AtomicI64::new(0),
+            read: AtomicU64::new(0),
+            queue_room: AtomicI64::new(SERVICE_QUEUE_BYTES),
             latency_us: [histogram(), histogram(), histogram()],
             last_error: Mutex::default(),
         }
@@ -133,9 +144,34 @@ impl ServiceStats {
         self.lag_max.fetch_max(records, Ordering::Relaxed);
     }
 
-    pub fn queued(&self, bytes: i64) {
+    /// Claims room for a fetch of at most `bytes`; `false`: the service has enough in its queues.
+    pub fn claim_room(&self, bytes: i64) -> bool {
+        let is_room = self.queue_room.fetch_sub(bytes, Ordering::AcqRel) >= bytes;
+        if !is_room {
+            self.give_room(bytes);
+        }
+        is_room
+    }
+
+    /// Gives back what was claimed and is not, or no longer, in a queue.
+    pub fn give_room(&self, bytes: i64) {
+        self.queue_room.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Events of that many bytes, whose room was claimed before, are in a queue now.
+    pub fn queued(&self, events: u32, bytes: i64) {
+        self.read.fetch_add(u64::from(events), Ordering::Relaxed);
+        self.queue_events.fetch_add(i64::from(events), Ordering::Relaxed);
         let now = self.queue_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        assert!(now <= SERVICE_QUEUE_BYTES, "queue_bounded: {now} bytes wait in the queues of one service");
         self.queue_bytes_max.fetch_max(now.max(0) as u64, Ordering::Relaxed);
+    }
+
+    /// They are handled, or thrown away with their shard.
+    pub fn unqueued(&self, events: u32, bytes: i64) {
+        self.queue_events.fetch_sub(i64::from(events), Ordering::Relaxed);
+        self.queue_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.give_room(bytes);
     }
 
     pub fn fail(&self, error: String) {

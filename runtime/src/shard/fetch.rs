@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::Notify;
 
 use super::{ShardContext, ShardError, ShardMessage};
-use crate::credit::CreditPool;
+use crate::credit::{BATCH_BYTES, CreditPool};
 use crate::envelope::Envelope;
 use crate::log::Offset;
+
+/// How often a fetcher looks for room where the shards of its service have filled their queues together.
+const ROOM_LOOK: Duration = Duration::from_millis(5);
 
 /// Reads until the shard is gone or draining. `positions`: next offset of each input.
 pub(super) async fn run(
@@ -44,7 +48,14 @@ async fn feed(
                 return Ok(());
             }
             pool.available().await;
-            if let Some(fetched) = reader.try_next(ctx.limits.fetch_bytes)? {
+            let claimed = (ctx.limits.fetch_bytes + BATCH_BYTES) as i64;
+            while !ctx.stats.claim_room(claimed) {
+                ctx.env.clock.sleep(ROOM_LOOK).await;
+            }
+            let fetched = reader.try_next(ctx.limits.fetch_bytes);
+            let bytes = fetched.as_ref().ok().and_then(Option::as_ref).map_or(0, |fetched| fetched.bytes.len() as i64);
+            ctx.stats.give_room(claimed - bytes);
+            if let Some(fetched) = fetched? {
                 idle = false;
                 let credit = pool.take(fetched.events, fetched.bytes.len());
                 let envelope = Envelope::new(input, fetched, credit, ctx.stats.clone());

@@ -145,6 +145,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The sliding window, against a plain list of the times of all failures.
+    #[test]
+    fn it_degrades_exactly_when_a_window_holds_too_many(gaps in proptest::collection::vec(8_001u64..40_000, 1..60)) {
+        const RESTARTS: usize = 3;
+        let mut world = World::new(policy(Strategy::OneForOne, RESTARTS), 1);
+        let (mut failures, mut degraded) = (Vec::<Duration>::new(), 0);
+        for gap in gaps {
+            // Longer than any back-off, jitter included, so that it runs again.
+            world.advance(Duration::from_millis(gap + 2_000));
+            if world.plan.is_degraded() {
+                world.advance(30 * SECOND);
+            }
+            failures.push(world.now);
+            let window = failures.iter().filter(|at| world.now - **at <= 60 * SECOND).count();
+            if window > RESTARTS {
+                degraded += 1;
+                failures.clear();
+            }
+            prop_assert!(world.running[0]);
+            world.fail(0, Exit::Failure);
+            prop_assert_eq!(world.degraded, degraded);
+        }
+    }
+}
+
 /// The bug that a supervisor crate elsewhere has: a (long back-off) fails, b (no back-off) fails, the group restarts, then
 /// a's stale timer restarts it again and kills two healthy children.
 #[test]
