@@ -217,7 +217,7 @@ mod tests {
             let zeroed = Layout::from_size_align(4_096, 4_096).unwrap();
             unsafe {
                 let block = COUNTED.alloc_zeroed(zeroed);
-                assert!(block as usize % 4_096 == 0 && (0..4_096).all(|at| block.add(at).read() == 0));
+                assert!((block as usize).is_multiple_of(4_096) && (0..4_096).all(|at| block.add(at).read() == 0));
                 COUNTED.dealloc(block, zeroed);
                 assert!(COUNTED.realloc(COUNTED.alloc(zeroed), zeroed, usize::MAX / 2).is_null());
             }
