@@ -46,25 +46,25 @@ fn what_is_read_is_handled_or_in_hand_exactly() {
         let mut config = config();
         config.limits.credit.events = 64;
         let platform = start(&env, &log, config).await;
-        let second = &platform.bulkheads[1].stats;
+        let first = &platform.bulkheads[0].stats;
         let account = || {
-            let read = second.read.load(Ordering::Relaxed);
-            (read, second.tally().total() + second.queue_events.load(Ordering::Relaxed) as u64)
+            let read = first.read.load(Ordering::Relaxed);
+            (read, first.tally().total() + first.queue_events.load(Ordering::Relaxed) as u64)
         };
         produce(&log, 0, 200, "good").await;
         assert!(platform.idle(LONG).await);
         assert_eq!(account(), (200, 200));
-        platform.bulkheads[1].faults.start(FaultKind::Stall);
+        platform.bulkheads[0].faults.start(FaultKind::Stall);
         produce(&log, 200, 2_000, "good").await;
         env.clock.sleep(Duration::from_secs(5)).await;
         let (read, known) = account();
-        let queued = second.queue_events.load(Ordering::Relaxed);
+        let queued = first.queue_events.load(Ordering::Relaxed);
         assert_eq!(read, known);
-        // Two shards; each overdraws by the batch that it cannot split.
+        // Two shards; batches of ten, and each shard overdraws by the batch that it cannot split.
         assert!((64..=2 * (64 + 10)).contains(&queued), "{queued} in hand, {} wait in the log", 2_000 - queued);
-        platform.bulkheads[1].faults.end();
+        platform.bulkheads[0].faults.end();
         assert!(platform.idle(LONG).await);
-        assert_eq!((account(), second.queue_events.load(Ordering::Relaxed)), ((2_200, 2_200), 0));
+        assert_eq!((account(), first.queue_events.load(Ordering::Relaxed)), ((2_200, 2_200), 0));
     });
 }
 
