@@ -1,5 +1,6 @@
 //! Events that end the whole process (rule P12): the first one that a service takes after the fault began is marked, and
-//! whichever process gives it to that service dies in the middle of it, for good.
+//! whichever process gives it to that service dies in the middle of it, for good. Only events of our own topics: the outside
+//! would send what it had no answer for again with every death, each time as a new event.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, Fold, ServiceDef};
 use runtime::state::AnyTable;
+use runtime::topology::TopicKind;
 
 use super::lock;
 use crate::network::RemoteLog;
@@ -56,7 +58,7 @@ impl Fatal {
             return false;
         }
         let mark = (service, mark(event));
-        if inner.armed.as_deref() == Some(service) {
+        if inner.armed.as_deref() == Some(service) && event.topic.kind == TopicKind::Internal {
             inner.armed = None;
             inner.marked.insert(mark);
         }
