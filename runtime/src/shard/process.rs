@@ -118,6 +118,7 @@ impl Shard {
     pub(super) fn is_full(&mut self) -> bool {
         if self.outputs.bytes() + self.set_aside_bytes >= self.ctx.limits.commit_output_bytes
             || self.tally.total() >= self.ctx.limits.commit_events
+            || self.staging.exceptions.len() >= self.ctx.limits.commit_exceptions
         {
             return true;
         }
