@@ -60,7 +60,8 @@ fn sight(
     effects: &mut Effects<'_>,
 ) {
     let key: Id = intake::id(user);
-    let nobody = || Sightings { networks: Vec::new(), requests: 0, newest_ms: at_ms };
+    // Almost everybody comes from one network.
+    let nobody = || Sightings { networks: Vec::with_capacity(1), requests: 0, newest_ms: at_ms };
     let (networks, requests) = state.sightings.update(&key, nobody, |row| {
         row.newest_ms = row.newest_ms.max(at_ms);
         row.requests += 1;
