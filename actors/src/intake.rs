@@ -97,19 +97,29 @@ pub fn id(text: &str) -> Id {
     })
 }
 
+/// Value of each byte as a hexadecimal digit; [`NO_DIGIT`] for all others.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
+
 /// Only lower case: two texts never have the same bytes.
 fn from_hex(text: &[u8]) -> Option<Id> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut id = Id::default();
     let text: &[u8; 32] = text.try_into().ok()?;
-    for (byte, pair) in id.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    let (mut id, mut all) = (Id::default(), 0);
+    for (byte, pair) in id.iter_mut().zip(text.as_chunks::<2>().0) {
+        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+        all |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(id)
+    // A digit has four bits.
+    (all < 16).then_some(id)
 }
 
 /// A number that two events share if they say the same (FNV-1a, 64 bits). Guards against mistakes, not against attackers.

@@ -21,6 +21,12 @@ pub const PRICE_RAW: &str = "price_raw";
 pub const PRICE_MISSING: &str = "price_missing";
 /// `client` or `server`: who called the pixel.
 pub const SOURCE: &str = "source";
+/// Currency of the price, ISO 4217.
+pub const CURRENCY: &str = "currency";
+/// Whose campaign it is.
+pub const ADVERTISER_ID: &str = "advertiser_id";
+/// Where the auction was.
+pub const EXCHANGE: &str = "exchange";
 /// Original id where the user was found to be a placeholder.
 pub const SENTINEL_USER: &str = "sentinel_user";
 /// In a verdict on an impression: what the impression cost, micros.
@@ -33,7 +39,7 @@ pub const REVISION: &str = "revision";
 const AUDIT: &str = "AUDIT";
 
 /// The reserved keys that services look at, read in one pass: a look-up by key walks the whole map, and an impression is
-/// asked for up to nine of them.
+/// asked for up to a dozen of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context<'a> {
     pub auction_id: Option<&'a str>,
@@ -45,6 +51,9 @@ pub struct Context<'a> {
     pub price_raw: Option<&'a str>,
     pub source: Option<&'a str>,
     pub sentinel_user: Option<&'a str>,
+    pub currency: Option<&'a str>,
+    pub advertiser_id: Option<&'a str>,
+    pub exchange: Option<&'a str>,
 }
 
 impl<'a> Context<'a> {
@@ -62,6 +71,9 @@ impl<'a> Context<'a> {
                 PRICE_RAW => &mut context.price_raw,
                 SOURCE => &mut context.source,
                 SENTINEL_USER => &mut context.sentinel_user,
+                CURRENCY => &mut context.currency,
+                ADVERTISER_ID => &mut context.advertiser_id,
+                EXCHANGE => &mut context.exchange,
                 _ => continue,
             };
             *field = Some(value);

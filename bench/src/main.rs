@@ -58,6 +58,8 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
+    // As the program itself does: what is measured must live in the same memory.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let arguments = Arguments::parse();
     let result = match arguments.bench {
         Bench::Log(arguments) => log::run(&arguments),

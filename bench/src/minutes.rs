@@ -6,11 +6,14 @@ use std::collections::HashMap;
 
 use runtime::log::{BatchBuilder, Batches, Compression, CorruptBatch};
 use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, Service};
+use runtime::service::{Effects, Event, Service, ServiceDef};
 use runtime::state::Table;
 use runtime::topology::{Class, Order, ServiceSpec, Topic};
-use schemas::codec::{Encode, Map};
+use schemas::codec::{Encode, Limits, Map};
 use schemas::events::ImpressionEvent;
+use schemas::model::Schema;
+use schemas::plan::Plan;
+use schemas::projection::{Projection, Slot};
 
 use crate::Failed;
 
@@ -38,8 +41,45 @@ runtime::tables! {
     pub struct State { pub minutes: Table<MinuteKey, Minute> = Table::new("minutes") }
 }
 
+/// The three fields of the job; the rest of each event is checked and passed over.
+#[derive(Clone)]
+pub struct Fields(Projection);
+
+impl Fields {
+    pub fn new() -> Result<Self, Failed> {
+        let schema = Schema::parse(schemas::builtin()[0].avsc)?;
+        let wanted = ["timestamp", "campaign_id", "win_price_micros"];
+        Ok(Self(Projection::new(Plan::new(&schema, &schema)?, &wanted)?))
+    }
+
+    /// Campaign and minute, and the price in micros.
+    #[inline]
+    fn read(&self, value: &[u8]) -> Result<(MinuteKey, i64), Failure> {
+        let (found, datum) = schemas::frame::split(value)?;
+        let mut slots = [Slot::Null; 3];
+        if found != ImpressionEvent::SCHEMA_ID {
+            return Err(Failure::semantic("another event"));
+        }
+        self.0.decode(datum, &Limits::EVENT, &mut slots).map_err(schemas::frame::FrameError::from)?;
+        let [Slot::Long(timestamp), Slot::Text(campaign), Slot::Long(micros)] = slots else {
+            return Err(Failure::semantic("fields of other types"));
+        };
+        let campaign = campaign.as_bytes().try_into();
+        let campaign = campaign.map_err(|_| Failure::semantic("campaign ids of this bench have sixteen bytes"))?;
+        Ok(((campaign, minute(timestamp)), micros))
+    }
+}
+
 /// The service under measurement.
-pub struct Minutes;
+pub struct Minutes {
+    fields: Fields,
+}
+
+/// The service, for a platform.
+pub fn service() -> Result<ServiceDef, Failed> {
+    let fields = Fields::new()?;
+    Ok(ServiceDef::new(move || Minutes { fields: fields.clone() }))
+}
 
 impl Service for Minutes {
     type State = State;
@@ -50,24 +90,17 @@ impl Service for Minutes {
     }
 
     fn handle(&mut self, state: &mut State, event: &Event<'_>, _: &mut Effects<'_>) -> Result<Handled, Failure> {
-        let impression: ImpressionEvent<'_> = event.decode()?;
-        let campaign = id(impression.campaign_id)
-            .ok_or_else(|| Failure::semantic("campaign ids of this bench have sixteen bytes"))?;
-        let key = (campaign, minute(impression.timestamp));
+        let (key, micros) = self.fields.read(event.value)?;
         state.minutes.update(
             &key,
             || Minute { count: 0, micros: 0 },
             |row| {
                 row.count += 1;
-                row.micros += impression.win_price_micros;
+                row.micros += micros;
             },
         );
         Ok(Handled::Done)
     }
-}
-
-fn id(campaign: &str) -> Option<[u8; CAMPAIGN_BYTES]> {
-    campaign.as_bytes().try_into().ok()
 }
 
 fn minute(timestamp_ms: i64) -> i64 {
@@ -145,23 +178,26 @@ impl Generator {
 }
 
 /// The peer: walks batches, decodes, counts, and nothing else.
-#[derive(Default)]
 pub struct Bare {
+    fields: Fields,
     minutes: HashMap<MinuteKey, (i64, i64), foldhash::quality::RandomState>,
     scratch: Vec<u8>,
 }
 
 impl Bare {
+    pub fn new(fields: Fields) -> Self {
+        Self { fields, minutes: HashMap::default(), scratch: Vec::new() }
+    }
+
     pub fn walk(&mut self, bytes: &[u8]) -> Result<(), Failed> {
         for batch in Batches::new(bytes) {
             for record in batch?.records(&mut self.scratch)? {
                 let record = record?;
                 let value = record.value.ok_or(CorruptBatch::Record { index: 0, reason: "no value" })?;
-                let impression: ImpressionEvent<'_> = schemas::frame::decode(value)?;
-                let campaign = id(impression.campaign_id).ok_or("a campaign id of another length")?;
-                let row = self.minutes.entry((campaign, minute(impression.timestamp))).or_default();
+                let (key, micros) = self.fields.read(value)?;
+                let row = self.minutes.entry(key).or_default();
                 row.0 += 1;
-                row.1 += impression.win_price_micros;
+                row.1 += micros;
             }
         }
         Ok(())

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use runtime::env::Env;
 use runtime::log::{AppendOptions, Batches, Compression, Log};
 use runtime::platform::{Platform, PlatformConfig};
-use runtime::service::{Effects, Event, OutputBuffer, Service as _, ServiceDef};
+use runtime::service::{Effects, Event, OutputBuffer, Service as _};
 
-use crate::minutes::{Generator, IMPRESSIONS, Minutes};
+use crate::minutes::{self, Generator, IMPRESSIONS, Minutes};
 use crate::report::{Figure, Report, median};
 use crate::{Failed, usage};
 use heap_log::HeapLog;
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
 async fn through_the_runtime(batches: &[Bytes], events: u64) -> Result<f64, Failed> {
     let (env, log) = (Env::production(), Arc::new(HeapLog::default()));
     let config = PlatformConfig { partitions: 1, threads: 1, ..PlatformConfig::default() };
-    let services = vec![ServiceDef::new(|| Minutes)];
+    let services = vec![minutes::service()?];
     let platform = Platform::start(env.clone(), log.clone(), services, config).await?;
     let bulkhead = platform.bulkhead("minutes").ok_or("the service is not there")?;
     while bulkhead.running() == 0 {
@@ -93,7 +93,7 @@ async fn through_the_runtime(batches: &[Bytes], events: u64) -> Result<f64, Fail
 
 /// CPU us an event.
 fn bare_loop(batches: &[Bytes], events: u64) -> Result<f64, Failed> {
-    let (spec, mut fold) = (Minutes::spec(), ServiceDef::new(|| Minutes).fold());
+    let (spec, mut fold) = (Minutes::spec(), minutes::service()?.fold());
     let (mut outputs, mut scratch) = (OutputBuffer::default(), Vec::new());
     let mut taken = 0;
     let from = usage::process();

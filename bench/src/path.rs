@@ -8,10 +8,9 @@ use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
 use runtime::log::{AppendOptions, Compression, Durability, Log, TopicConfig, TopicPartition};
 use runtime::platform::{Platform, PlatformConfig};
-use runtime::service::ServiceDef;
 use tokio::sync::Notify;
 
-use crate::minutes::{Bare, Generator, IMPRESSIONS, Minutes, Totals};
+use crate::minutes::{self, Bare, Fields, Generator, IMPRESSIONS, Totals};
 use crate::report::{Figure, Report, median};
 use crate::{Failed, usage};
 
@@ -140,7 +139,7 @@ async fn through_the_runtime(
     let (env, log) = open(directory)?;
     let config = PlatformConfig { partitions: arguments.partitions, threads: 1, ..PlatformConfig::default() };
     let (from, started) = (usage::process(), Instant::now());
-    let platform = Platform::start(env.clone(), log.clone(), vec![ServiceDef::new(|| Minutes)], config).await?;
+    let platform = Platform::start(env.clone(), log.clone(), vec![minutes::service()?], config).await?;
     let bulkhead = platform.bulkhead("minutes").ok_or("the service is not there")?;
     while bulkhead.stats.tally().done < totals.count as u64 {
         if started.elapsed() > LIMIT {
@@ -158,7 +157,7 @@ fn bare_walk(arguments: &Arguments, directory: &std::path::Path, totals: Totals)
     let (_, log) = open(directory)?;
     let topic = log.topic(IMPRESSIONS.name).ok_or("the topic is not there")?;
     let from = usage::process();
-    let mut bare = Bare::default();
+    let mut bare = Bare::new(Fields::new()?);
     for partition in 0..arguments.partitions {
         let mut reader = log.reader(TopicPartition { topic, partition }, 0, Arc::new(Notify::new()))?;
         while let Some(fetched) = reader.try_next(FETCH_BYTES)? {

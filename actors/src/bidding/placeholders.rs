@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use super::BiddingConfig;
 use super::state::{Placeholder, Sightings, State};
 use crate::intake::{self, Id};
-use crate::metadata;
+use crate::metadata::Context;
 use crate::topics::PLACEHOLDER_USERS;
 
 /// Longer ids are not looked at, bytes.
@@ -24,7 +24,8 @@ const TOLD_A_TICK: usize = 1_000;
 /// Notes from where the user of a decision came.
 pub fn observe(config: &BiddingConfig, state: &mut State, bid: &BidEvent<'_>, at_ms: i64, effects: &mut Effects<'_>) {
     let looked_at = |id: &&str| !id.is_empty() && id.len() <= USER_ID_BYTES_MAX;
-    if let Some(user_id) = bid.metadata.get(metadata::SENTINEL_USER).filter(looked_at) {
+    let context = Context::of(&bid.metadata);
+    if let Some(user_id) = context.sentinel_user.filter(looked_at) {
         // Decided with the knowledge that it is one. Such decisions have no user and spread over all shards.
         count(state, &SmolStr::new(user_id), at_ms);
     } else if let Some(user_id) = bid.user_id.filter(looked_at) {
@@ -32,7 +33,7 @@ pub fn observe(config: &BiddingConfig, state: &mut State, bid: &BidEvent<'_>, at
         if state.placeholders.contains(&user) {
             count(state, &user, at_ms);
         } else {
-            sight(config, state, &user, bid.metadata.get(metadata::IP), at_ms, effects);
+            sight(config, state, &user, context.ip, at_ms, effects);
         }
     }
 }
@@ -59,7 +60,8 @@ fn sight(
     effects: &mut Effects<'_>,
 ) {
     let key: Id = intake::id(user);
-    let nobody = || Sightings { networks: Vec::new(), requests: 0, newest_ms: at_ms };
+    // Almost everybody comes from one network.
+    let nobody = || Sightings { networks: Vec::with_capacity(1), requests: 0, newest_ms: at_ms };
     let (networks, requests) = state.sightings.update(&key, nobody, |row| {
         row.newest_ms = row.newest_ms.max(at_ms);
         row.requests += 1;

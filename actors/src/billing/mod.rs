@@ -13,7 +13,7 @@ use schemas::events::{FraudVerdict, ImpressionEvent, Verdict};
 use smol_str::SmolStr;
 
 use crate::intake::{self, Id, violation};
-use crate::metadata::{self, is_test};
+use crate::metadata::{self, Context};
 use crate::money::{Micros, PLAUSIBLE_CPM_MAX};
 use crate::topics::{BILLING_EVENTS, FRAUD_VERDICTS, IMPRESSIONS};
 
@@ -111,7 +111,8 @@ impl Billing {
         event: &ImpressionEvent<'_>,
         effects: &mut Effects<'_>,
     ) -> Result<Handled, Failure> {
-        let charge = self.assess(event)?;
+        let context = Context::of(&event.metadata);
+        let charge = self.assess(event, &context)?;
         let oldest_ms = self.oldest_ms(state);
         if charge.timestamp_ms < oldest_ms {
             return Err(Failure::Expired(Reason::new(
@@ -128,12 +129,15 @@ impl Billing {
         }
         intake::advance(&mut state.clocks, IMPRESSIONS.name, charge.timestamp_ms.min(effects.now_ms()));
         self.prune(state);
-        remember_advertiser(state, event);
+        remember_advertiser(state, event.campaign_id, context.advertiser_id);
         state.charges.insert(key, charge.clone());
         if charge.billable {
-            let context =
-                [metadata::AUCTION_ID, metadata::BID_ID, "exchange"].map(|name| (name, event.metadata.get(name)));
-            let context: Vec<(&str, &str)> = context.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
+            let passed_on = [
+                (metadata::AUCTION_ID, context.auction_id),
+                (metadata::BID_ID, context.bid_id),
+                (metadata::EXCHANGE, context.exchange),
+            ];
+            let context: Vec<(&str, &str)> = passed_on.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
             Transfer::charge(event.event_id, &context).post(state, &charge, effects)?;
         }
         if let Some(early) = state.early_verdicts.remove(&key) {
@@ -177,7 +181,7 @@ impl Billing {
     }
 
     /// What an impression costs.
-    fn assess(&self, event: &ImpressionEvent<'_>) -> Result<Charge, Failure> {
+    fn assess(&self, event: &ImpressionEvent<'_>, context: &Context<'_>) -> Result<Charge, Failure> {
         let amount = Micros(event.win_price_micros);
         if amount < Micros::ZERO || amount > self.config.price_max {
             let max = self.config.price_max;
@@ -202,8 +206,8 @@ impl Billing {
         Ok(Charge {
             campaign: SmolStr::new(event.campaign_id),
             amount,
-            currency: self.currency(event.metadata.get("currency"))?,
-            billable: amount > Micros::ZERO && !is_test(&event.metadata),
+            currency: self.currency(context.currency)?,
+            billable: amount > Micros::ZERO && !context.is_test(),
             invalid: false,
             timestamp_ms: event.timestamp,
         })
@@ -263,9 +267,9 @@ fn repetition(known: &Charge, again: &Charge) -> Result<Handled, Failure> {
     Err(Failure::Permanent(Reason { code: "ID_CONFLICT", message: message.into(), field: Some("event_id") }))
 }
 
-fn remember_advertiser(state: &mut State, event: &ImpressionEvent<'_>) {
-    let Some(id) = event.metadata.get("advertiser_id").filter(|id| id.len() <= ID_BYTES_MAX) else { return };
-    let campaign = SmolStr::new(event.campaign_id);
+fn remember_advertiser(state: &mut State, campaign_id: &str, advertiser_id: Option<&str>) {
+    let Some(id) = advertiser_id.filter(|id| id.len() <= ID_BYTES_MAX) else { return };
+    let campaign = SmolStr::new(campaign_id);
     if state.advertisers.get(&campaign).is_none_or(|known| known.advertiser_id != id) {
         state.advertisers.insert(campaign, Advertiser { advertiser_id: SmolStr::new(id) });
     }

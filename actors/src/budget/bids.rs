@@ -70,16 +70,13 @@ fn release_ms(config: &BudgetConfig, expires_ms: i64, now_ms: i64) -> i64 {
 /// Holds the price of a bid: from its lease, and where that is released or used up, from what is free. What neither
 /// covers is not held, and a sale of it is an overrun.
 fn cover(state: &mut State, campaign: &SmolStr, lease_id: &str, amount: Micros) -> Micros {
-    let lease_id = SmolStr::new(lease_id);
-    let from_lease = match state.leases.get(&lease_id).filter(|lease| lease.campaign == *campaign) {
-        Some(lease) if lease.remaining > Micros::ZERO => {
-            let used = amount.min(lease.remaining);
-            let lease = Lease { remaining: difference(lease.remaining, used), ..lease.clone() };
-            state.leases.insert(lease_id, lease);
-            used
-        }
-        _ => Micros::ZERO,
+    let take = |lease: &mut Lease| {
+        let used = amount.min(lease.remaining);
+        lease.remaining = difference(lease.remaining, used);
+        used
     };
+    let lends = |lease: &Lease| lease.campaign == *campaign && lease.remaining > Micros::ZERO;
+    let from_lease = state.leases.change_if(&SmolStr::new(lease_id), lends, take).unwrap_or(Micros::ZERO);
     let missing = difference(amount, from_lease);
     let from_free = state.accounts.get(campaign).map_or(Micros::ZERO, Account::free).min(missing);
     state.account(campaign, |account| account.hold(from_lease, from_free));

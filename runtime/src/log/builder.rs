@@ -22,6 +22,10 @@ impl BatchFull {
     }
 }
 
+/// Attributes of a batch: its compression.
+const PLAIN: u16 = 0;
+const LZ4: u16 = 3;
+
 /// Collects records of one partition. Reusable: `finish` leaves it empty, with its buffers.
 pub struct BatchBuilder {
     /// Header (filled in by `finish`), then records.
@@ -117,6 +121,26 @@ impl BatchBuilder {
         bytes
     }
 
+    /// Like `finish`, packed by a compressor that several builders share.
+    pub(crate) fn finish_packed(&mut self, compressor: &mut Compressor) -> Bytes {
+        assert!(self.count > 0, "a batch holds at least one record");
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.plain.len() / 2);
+        out.resize(HEADER_BYTES, 0);
+        compressor.frame(&self.plain[HEADER_BYTES..], &mut out);
+        write_header(&mut out, LZ4, self.count - 1, self.base_timestamp_ms, self.max_timestamp_ms);
+        self.clear();
+        Bytes::from(out)
+    }
+
+    /// Like `finish`, for a builder of a single batch: its buffer becomes the batch, nothing is copied.
+    pub fn into_batch(mut self) -> Bytes {
+        if self.compressor.is_some() {
+            return self.finish();
+        }
+        self.seal();
+        Bytes::from(self.plain)
+    }
+
     /// Like `finish`, behind what `out` holds and with this base offset, which lies outside the CRC.
     #[cfg(feature = "kafka")]
     pub(super) fn finish_onto(&mut self, base_offset: i64, out: &mut Vec<u8>) {
@@ -129,7 +153,7 @@ impl BatchBuilder {
     /// Packs the records and fills in the header.
     fn seal(&mut self) -> &[u8] {
         assert!(self.count > 0, "a batch holds at least one record");
-        let attributes = if self.compressor.is_some() { 3u16 } else { 0 };
+        let attributes = if self.compressor.is_some() { LZ4 } else { PLAIN };
         let done = match &mut self.compressor {
             Some(compressor) => {
                 self.packed.clear();

@@ -21,13 +21,13 @@ const FLAG_CONTENT_SIZE: u8 = 0b0000_1000;
 const FLAG_DICTIONARY: u8 = 0b0000_0001;
 
 /// A reusable compressor.
-pub(super) struct Compressor {
+pub(crate) struct Compressor {
     table: CompressTable,
     block: Vec<u8>,
 }
 
 impl Compressor {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { table: CompressTable::large(), block: Vec::new() }
     }
 

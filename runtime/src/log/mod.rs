@@ -91,7 +91,7 @@ pub struct AppendOptions {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     #[error(
-        "no space left for {topic}-{partition}: {needed_bytes} bytes wanted; free space or lower retention, the log goes on by itself"
+        "the disk is full: {needed_bytes} bytes are wanted for {topic}-{partition}; free space or lower retention, the log goes on by itself"
     )]
     NoSpace { topic: Arc<str>, partition: u32, needed_bytes: u64 },
     #[error("{topic}-{partition}: epoch {epoch_offset} is stale, {newer_offset} owns the shard")]

@@ -56,6 +56,8 @@ pub struct ShardLimits {
     /// Rows changed before a commit is cut.
     pub commit_rows: usize,
     pub commit_events: u64,
+    /// Events that did not end Done before a commit is cut: each is named in the record.
+    pub commit_exceptions: usize,
     /// Without an answer by then an append is unknown and the ownership ends (rule P5).
     pub append_deadline: Duration,
     /// Delays before the second, third, ... attempt of an event; then it is a dead letter.
@@ -74,7 +76,8 @@ impl Default for ShardLimits {
             fetch_bytes: 256 << 10,
             commit_output_bytes: 320 << 10,
             commit_rows: 1_500,
-            commit_events: 4_096,
+            commit_events: 8_192,
+            commit_exceptions: 4_096,
             append_deadline: Duration::from_secs(15),
             retry_delays: [5, 60, 600].map(Duration::from_secs).to_vec(),
             tick: Duration::from_secs(1),

@@ -145,6 +145,7 @@ impl Shard {
     pub(super) fn is_full(&mut self) -> bool {
         if self.outputs.bytes() + self.set_aside_bytes >= self.ctx.limits.commit_output_bytes
             || self.tally.total() + self.tally.parked >= self.events_max
+            || self.staging.exceptions.len() >= self.ctx.limits.commit_exceptions
         {
             return true;
         }

@@ -100,7 +100,7 @@ impl Shard {
         builder
             .push(self.now_ms, None, Some(value), &[])
             .map_err(|full| CommitError::TooLarge { bytes: full.record_bytes, limit_bytes: full.limit_bytes })?;
-        let append = self.ctx.log.append(self.ctx.commits, builder.finish(), self.options());
+        let append = self.ctx.log.append(self.ctx.commits, builder.into_batch(), self.options());
         let deadline = self.ctx.limits.append_deadline;
         let answer = self.ctx.env.clock.timeout(deadline, append).await;
         let offset = answer.ok_or(ShardError::Unanswered(deadline))??;

@@ -1,6 +1,7 @@
 //! State of a service: named keyed tables, held in memory, the fold of the service's commit topic.
 
 pub mod row;
+mod schedule;
 pub mod table;
 
 pub use row::{Field, Key, RowError, Value};

@@ -3,9 +3,10 @@
 //! One mechanism gives the rollback of an event that failed (undo log), the delta of a commit, the snapshot, the byte
 //! count and the operator's view; no service serialises itself.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::row::{Key, RowError, Value, decode_exact};
+use super::schedule::Schedule;
 
 /// Hashing is seeded once a process, so that nobody outside can choose colliding keys.
 pub type Hasher = foldhash::quality::RandomState;
@@ -16,12 +17,6 @@ struct Slot<V> {
     changed_in: u32,
 }
 
-/// Rows whose time can come: a function of the value, so that a restore rebuilds the index.
-struct Schedule<K, V> {
-    due_ms: fn(&V) -> Option<i64>,
-    queue: BTreeSet<(i64, K)>,
-}
-
 /// `K -> V` with undo, delta and snapshot.
 pub struct Table<K: Key, V: Value> {
     name: &'static str,
@@ -29,7 +24,8 @@ pub struct Table<K: Key, V: Value> {
     undo: Vec<(K, Option<V>)>,
     changed: Vec<K>,
     batch: u32,
-    schedule: Option<Schedule<K, V>>,
+    /// Where rows can come due: their time by the value, and the order of times.
+    schedule: Option<(fn(&V) -> Option<i64>, Schedule<K>)>,
     heap_bytes: usize,
     snapshot: Option<std::vec::IntoIter<K>>,
 }
@@ -50,8 +46,7 @@ impl<K: Key, V: Value> Table<K, V> {
 
     /// A table whose rows can come due: `pop_due` and `due` find them in order of time, then key.
     pub fn scheduled(name: &'static str, due_ms: fn(&V) -> Option<i64>) -> Self {
-        let schedule = Some(Schedule { due_ms, queue: BTreeSet::new() });
-        Self { schedule, ..Self::new(name) }
+        Self { schedule: Some((due_ms, Schedule::new())), ..Self::new(name) }
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
@@ -70,11 +65,10 @@ impl<K: Key, V: Value> Table<K, V> {
         self.rows.is_empty()
     }
 
-    /// Sets the row and returns what stood there.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+    /// Sets the row.
+    pub fn insert(&mut self, key: K, value: V) {
         let old = self.place(key.clone(), Some(value), true);
-        self.undo.push((key, old.clone()));
-        old
+        self.undo.push((key, old));
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
@@ -88,33 +82,69 @@ impl<K: Key, V: Value> Table<K, V> {
 
     /// Changes a row in place; `default` makes it where there is none.
     pub fn update<R>(&mut self, key: &K, default: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> R {
-        let batch = self.batch;
-        let Some(slot) = self.rows.get_mut(key) else {
+        self.change(key, |_| true, change).unwrap_or_else(|change| {
             let mut value = default();
             let result = change(&mut value);
             self.insert(key.clone(), value);
-            return result;
-        };
+            result
+        })
+    }
+
+    /// Changes a row in place, if there is one and it is as wanted.
+    pub fn change_if<R>(
+        &mut self,
+        key: &K,
+        is_wanted: impl FnOnce(&V) -> bool,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Option<R> {
+        self.change(key, is_wanted, change).ok()
+    }
+
+    /// As `change_if`; gives the change back where there was nothing to change.
+    fn change<R, C: FnOnce(&mut V) -> R>(
+        &mut self,
+        key: &K,
+        is_wanted: impl FnOnce(&V) -> bool,
+        change: C,
+    ) -> Result<R, C> {
+        let batch = self.batch;
+        let Some(slot) = self.rows.get_mut(key).filter(|slot| is_wanted(&slot.value)) else { return Err(change) };
         self.undo.push((key.clone(), Some(slot.value.clone())));
         let before = slot.value.heap_bytes();
-        let due_before = self.schedule.as_ref().and_then(|s| (s.due_ms)(&slot.value));
+        let due_before = self.schedule.as_ref().and_then(|(due_ms, _)| due_ms(&slot.value));
         let result = change(&mut slot.value);
         self.heap_bytes = self.heap_bytes + slot.value.heap_bytes() - before;
         if slot.changed_in != batch {
             slot.changed_in = batch;
             self.changed.push(key.clone());
         }
-        if let Some(schedule) = &mut self.schedule {
-            let due = (schedule.due_ms)(&slot.value);
-            schedule.reschedule(key, due_before, due);
+        if let Some((due_ms, _)) = &self.schedule {
+            let due = due_ms(&slot.value);
+            self.reschedule(key, due_before, due);
         }
-        result
+        Ok(result)
     }
 
     /// The next row that is due at `now_ms`, with its time. It stays; the caller changes or removes it.
-    pub fn due(&self, now_ms: i64) -> Option<(i64, K)> {
-        let schedule = self.schedule.as_ref()?;
-        schedule.queue.first().filter(|(at, _)| *at <= now_ms).cloned()
+    pub fn due(&mut self, now_ms: i64) -> Option<(i64, K)> {
+        let (due_ms, schedule) = self.schedule.as_mut()?;
+        let rows = &self.rows;
+        schedule.first(now_ms, |at_ms, key| rows.get(key).is_some_and(|slot| due_ms(&slot.value) == Some(at_ms)))
+    }
+
+    /// A row came, changed or left: `before` and `after` are its times.
+    fn reschedule(&mut self, key: &K, before: Option<i64>, after: Option<i64>) {
+        let Some((due_ms, schedule)) = &mut self.schedule else { return };
+        let Some(at_ms) = after.filter(|_| before != after) else { return };
+        schedule.add(at_ms, key.clone());
+        if schedule.is_stale(self.rows.len()) {
+            *schedule = Schedule::new();
+            for (key, slot) in &self.rows {
+                if let Some(at_ms) = due_ms(&slot.value) {
+                    schedule.add(at_ms, key.clone());
+                }
+            }
+        }
     }
 
     /// Removes and returns the next row that is due at `now_ms`.
@@ -153,14 +183,14 @@ impl<K: Key, V: Value> Table<K, V> {
         let old = match value {
             Some(value) => {
                 self.heap_bytes += key.heap_bytes() + value.heap_bytes();
-                let due = self.schedule.as_ref().and_then(|s| (s.due_ms)(&value));
+                let due = self.schedule.as_ref().and_then(|(due_ms, _)| due_ms(&value));
                 // A restored row has changed in no batch of ours: its first change here must enter the delta.
                 let changed_in = if changes { self.batch } else { self.batch.wrapping_sub(1) };
                 let slot = Slot { value, changed_in };
                 let old = self.rows.insert(key.clone(), slot);
-                if let Some(schedule) = &mut self.schedule {
-                    let before = old.as_ref().and_then(|slot| (schedule.due_ms)(&slot.value));
-                    schedule.reschedule(&key, before, due);
+                if let Some((due_ms, _)) = &self.schedule {
+                    let before = old.as_ref().and_then(|slot| due_ms(&slot.value));
+                    self.reschedule(&key, before, due);
                 }
                 if changes && old.as_ref().is_none_or(|slot| slot.changed_in != self.batch) {
                     self.changed.push(key.clone());
@@ -169,10 +199,6 @@ impl<K: Key, V: Value> Table<K, V> {
             }
             None => {
                 let old = self.rows.remove(&key);
-                if let (Some(schedule), Some(slot)) = (&mut self.schedule, &old) {
-                    let before = (schedule.due_ms)(&slot.value);
-                    schedule.reschedule(&key, before, None);
-                }
                 if changes {
                     self.changed.push(key.clone());
                 }
@@ -184,20 +210,6 @@ impl<K: Key, V: Value> Table<K, V> {
             self.heap_bytes -= key.heap_bytes() + old.heap_bytes();
         }
         old
-    }
-}
-
-impl<K: Key, V> Schedule<K, V> {
-    fn reschedule(&mut self, key: &K, before: Option<i64>, after: Option<i64>) {
-        if before == after {
-            return;
-        }
-        if let Some(at) = before {
-            self.queue.remove(&(at, key.clone()));
-        }
-        if let Some(at) = after {
-            self.queue.insert((at, key.clone()));
-        }
     }
 }
 

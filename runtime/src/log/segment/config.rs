@@ -38,7 +38,7 @@ impl Default for SegmentLogConfig {
             group_bytes: 4 << 20,
             max_batch_bytes: MAX_BATCH_BYTES,
             segment_bytes: 64 << 20,
-            tail_bytes: 32 << 20,
+            tail_bytes: 16 << 20,
             index_interval_bytes: 16 << 10,
             reserve_bytes: 64 << 20,
             retention_tick_ms: 30_000,
