@@ -7,6 +7,7 @@ mod actor;
 mod event;
 mod fetch;
 mod hold;
+mod preview;
 mod process;
 mod publish;
 mod recover;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
+pub use preview::{Preview, Previewed};
 
 use crate::commit::CommitError;
 use crate::commit::marks::Marks;

@@ -28,7 +28,7 @@ struct Unpublished {
 }
 
 /// What the fold over the commit topic has gathered.
-struct Rebuild {
+pub(super) struct Rebuild {
     fold: Box<dyn Fold>,
     marks: Marks,
     parking: Parking,
@@ -55,22 +55,8 @@ impl Shard {
         let readable = Arc::new(Notify::new());
         let start = ctx.log.extent(ctx.commits)?.start;
         let mut reader = ctx.log.reader(ctx.commits, start, readable.clone())?;
-        let mut rebuild = Rebuild {
-            fold: ctx.def.fold(),
-            marks: Marks::default(),
-            parking: Parking::default(),
-            replays: Replays::default(),
-            standing: Standing::new(),
-            positions: BTreeMap::new(),
-            counters: Counters::new(),
-            published: -1,
-            unpublished: VecDeque::new(),
-            wants_end_of: None,
-            bytes_since_snapshot: 0,
-            rows: 0,
-            count_from: ctx.count_from.load(std::sync::atomic::Ordering::Acquire),
-            uncounted: Tally::default(),
-        };
+        let count_from = ctx.count_from.load(std::sync::atomic::Ordering::Acquire);
+        let mut rebuild = Rebuild { count_from, ..Rebuild::of(ctx.def.fold()) };
         rebuild.fold_up_to(&ctx, reader.as_mut(), &readable, start, epoch.offset).await?;
         if rebuild.wants_end_of.is_some() {
             return Err(CommitError::TrimmedWrongly { start }.into());
@@ -113,6 +99,31 @@ async fn claim(ctx: &Arc<ShardContext>) -> Result<Epoch, ShardError> {
 }
 
 impl Rebuild {
+    /// Nothing is gathered yet.
+    pub(super) fn of(fold: Box<dyn Fold>) -> Self {
+        Self {
+            fold,
+            marks: Marks::default(),
+            parking: Parking::default(),
+            replays: Replays::default(),
+            standing: Standing::new(),
+            positions: BTreeMap::new(),
+            counters: Counters::new(),
+            published: -1,
+            unpublished: VecDeque::new(),
+            wants_end_of: None,
+            bytes_since_snapshot: 0,
+            rows: 0,
+            count_from: -1,
+            uncounted: Tally::default(),
+        }
+    }
+
+    /// The state that stands; `None` where a trimmed topic does not start with a whole snapshot.
+    pub(super) fn into_state(self) -> Option<(Box<dyn Fold>, Replays)> {
+        self.wants_end_of.is_none().then_some((self.fold, self.replays))
+    }
+
     async fn fold_up_to(
         &mut self,
         ctx: &ShardContext,
@@ -148,7 +159,7 @@ impl Rebuild {
         Ok(())
     }
 
-    fn entry(&mut self, start: Offset, offset: Offset, value: Option<&[u8]>) -> Result<(), CommitError> {
+    pub(super) fn entry(&mut self, start: Offset, offset: Offset, value: Option<&[u8]>) -> Result<(), CommitError> {
         let entry = Entry::parse(offset, value)?;
         if offset == start && start > 0 {
             match &entry {
