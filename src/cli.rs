@@ -36,7 +36,7 @@ pub enum Command {
     Demo(demo::DemoArgs),
     Up(up::UpArgs),
     Verify(verify::VerifyArgs),
-    Dlq(dlq::DlqArgs),
+    Dlq(Box<dlq::DlqArgs>),
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
     /// Print the version of this build
@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, cli.output),
         Command::Up(args) => up::run(args, cli.output),
         Command::Verify(args) => verify::run(args, cli.output),
-        Command::Dlq(args) => dlq::run(args, cli.output),
+        Command::Dlq(args) => dlq::run(*args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
         Command::Version => version::run(cli.output),

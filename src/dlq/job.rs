@@ -157,6 +157,7 @@ struct Run<'r, 'a> {
     schemas: Schemas,
     shelf: Shelf,
     counts: Counts,
+    started_ms: i64,
     started_us: u64,
     batches: BTreeMap<TopicPartition, BatchBuilder>,
     /// Not sent yet.
@@ -206,6 +207,7 @@ impl Runner<'_> {
             schemas: Schemas::builtin()?,
             shelf: Shelf::read(self.log.as_ref())?,
             counts: Counts::default(),
+            started_ms: self.env.clock.wall_ms(),
             started_us: self.env.clock.mono_us(),
             batches: BTreeMap::new(),
             staged_bytes: 0,
@@ -230,7 +232,7 @@ impl Run<'_, '_> {
     fn pass(&mut self, letters: &mut Letters) -> Result<Pass, DlqError> {
         let canary = self.order.canary.filter(|canary| self.counts.moved < *canary);
         let until = canary.unwrap_or(self.counts.moved + CHUNK_LETTERS);
-        while let Some(letter) = letters.next()? {
+        while let Some(letter) = letters.take_next()? {
             if !self.order.selection.matches(&letter, &self.schemas) {
                 continue;
             }
@@ -408,7 +410,7 @@ impl Run<'_, '_> {
             state: action,
             reason,
             counts: self.counts,
-            started_ms: now_ms,
+            started_ms: self.started_ms,
             last_ms: now_ms,
             order: self.order.clone(),
         };

@@ -110,7 +110,7 @@ pub fn topics(log: &dyn Log) -> Vec<String> {
 /// Every letter of every topic, by topic, partition and offset.
 ///
 /// # Errors
-/// As [`Walk::next`], and whatever `visit` answers.
+/// As [`Walk::take_next`], and whatever `visit` answers.
 pub fn each(log: &dyn Log, mut visit: impl FnMut(OwnedLetter) -> Result<(), DlqError>) -> Result<(), DlqError> {
     topics(log).iter().try_for_each(|topic| walk::each(log, topic, OwnedLetter::of, &mut visit))
 }
@@ -139,10 +139,10 @@ impl Letters {
     /// The next one.
     ///
     /// # Errors
-    /// As [`Walk::next`].
-    pub fn next(&mut self) -> Result<Option<OwnedLetter>, DlqError> {
+    /// As [`Walk::take_next`].
+    pub fn take_next(&mut self) -> Result<Option<OwnedLetter>, DlqError> {
         while let Some(walk) = self.walks.get_mut(self.at) {
-            if let Some(letter) = walk.next()? {
+            if let Some(letter) = walk.take_next()? {
                 return Ok(Some(letter));
             }
             self.at += 1;

@@ -64,7 +64,7 @@ impl<T> Walk<T> {
     ///
     /// # Errors
     /// The log refuses, or holds what no producer wrote.
-    pub fn next(&mut self) -> Result<Option<T>, DlqError> {
+    pub fn take_next(&mut self) -> Result<Option<T>, DlqError> {
         while self.buffer.is_empty() {
             let Some(reader) = self.reader.as_mut().filter(|reader| reader.position() < self.end) else {
                 return Ok(None);
@@ -109,7 +109,7 @@ fn is_first(marks: &mut BTreeMap<(u32, u16), i64>, record: &Record<'_>) -> bool 
 /// Every record of every partition of a topic, in order of partition.
 ///
 /// # Errors
-/// As [`Walk::next`], and whatever `visit` answers.
+/// As [`Walk::take_next`], and whatever `visit` answers.
 pub fn each<T>(
     log: &dyn Log,
     topic: &str,
@@ -118,7 +118,7 @@ pub fn each<T>(
 ) -> Result<(), DlqError> {
     for partition in 0..partitions(log, topic) {
         let mut walk = Walk::new(log, topic, partition, read)?;
-        while let Some(found) = walk.next()? {
+        while let Some(found) = walk.take_next()? {
             visit(found)?;
         }
     }

@@ -99,7 +99,7 @@ impl Watch {
             let before = self.before.insert(name, total).unwrap_or(0);
             self.detector.events(now_ms, name, total.saturating_sub(before));
         }
-        while let Some(letter) = self.letters.next()? {
+        while let Some(letter) = self.letters.take_next()? {
             if letter.last_failed_ms < self.since_ms {
                 continue;
             }

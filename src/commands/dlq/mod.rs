@@ -52,7 +52,7 @@ enum DlqCommand {
 
 Example:
   bulkhead dlq replay --fingerprint 0123456789abcdef --canary 10 --stop-if-failures 5% --rate 500/s")]
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Put letters away: they are kept, and count as done
     #[command(after_help = "Example:\n  bulkhead dlq discard --code EXPIRED --reason \"older than the invoice\"")]
     Discard(replay::DiscardArgs),
@@ -75,7 +75,7 @@ pub fn run(args: DlqArgs, output: Output) -> Result<ExitCode, CommandError> {
             DlqCommand::Groups(args) => list::groups(args, output).await,
             DlqCommand::Show(args) => show::show(args, output).await,
             DlqCommand::Export(args) => show::export(args, output).await,
-            DlqCommand::Replay(args) => replay::replay(args, output).await,
+            DlqCommand::Replay(args) => replay::replay(*args, output).await,
             DlqCommand::Discard(args) => replay::discard(args, output).await,
             DlqCommand::Jobs(args) => jobs::jobs(args, output).await,
             DlqCommand::Cancel(args) => jobs::cancel(args, output).await,
