@@ -231,7 +231,9 @@ impl Run<'_, '_> {
     /// Takes letters up to the next time to look up. Nothing is sent yet.
     fn pass(&mut self, letters: &mut Letters) -> Result<Pass, DlqError> {
         let canary = self.order.canary.filter(|canary| self.counts.moved < *canary);
-        let until = canary.unwrap_or(self.counts.moved + CHUNK_LETTERS);
+        // A slow job looks up every second.
+        let chunk = self.order.rate.map_or(CHUNK_LETTERS, |rate| (rate.ceil() as u64).clamp(1, CHUNK_LETTERS));
+        let until = canary.unwrap_or(self.counts.moved + chunk);
         while let Some(letter) = letters.take_next()? {
             if !self.order.selection.matches(&letter, &self.schemas) {
                 continue;
@@ -243,7 +245,10 @@ impl Run<'_, '_> {
             self.counts.scanned += 1;
             match self.shelf.state(&letter) {
                 State::Open => self.take(&letter)?,
-                _ if self.shelf.mover(&letter) == Some(&self.name) => self.counts.moved += 1,
+                _ if self.shelf.mover(&letter) == Some(&self.name) => {
+                    self.replay_topic(&letter.event.service);
+                    self.counts.moved += 1;
+                }
                 _ => self.counts.skipped += 1,
             }
             self.counts.check();
@@ -276,13 +281,18 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Where letters of a service go back; it is waited for from now on.
+    fn replay_topic(&mut self, service: &str) -> Option<TopicId> {
+        let name = format!("{service}-replay");
+        let id = self.topics.get(&name).copied().or_else(|| self.runner.log.topic(&name))?;
+        self.topics.insert(name, id);
+        Some(id)
+    }
+
     /// Puts a letter's event into its service's batch; `false` if it cannot be moved.
     fn stage(&mut self, letter: &OwnedLetter) -> bool {
         let EventId { service, topic, partition, offset } = &letter.event;
-        let name = format!("{service}-replay");
-        let log = self.runner.log;
-        let Some(id) = self.topics.get(&name).copied().or_else(|| log.topic(&name)) else { return false };
-        self.topics.insert(name, id);
+        let Some(id) = self.replay_topic(service) else { return false };
         let Ok(edited) = edited(&self.schemas, letter, &self.order.set) else { return false };
         let of = ReplayOf {
             topic,

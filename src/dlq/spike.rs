@@ -146,7 +146,7 @@ impl Detector {
                     sample,
                 });
             }
-            let is_calm = long as f64 / HOUR_MINUTES as f64 * HOUR_MINUTES as f64 <= threshold;
+            let is_calm = long as f64 <= threshold;
             group.alerted = is_spike || group.alerted && !is_calm;
             group.forget(minute);
         }
