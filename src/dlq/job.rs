@@ -469,3 +469,7 @@ pub fn edited(schemas: &Schemas, letter: &OwnedLetter, set: &[(String, String)])
     }
     edit::edit(schemas, letter.value.as_deref().unwrap_or_default(), set).map(Some)
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;
