@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod edge;
 pub mod exit;
 pub mod panics;

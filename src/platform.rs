@@ -15,6 +15,7 @@ use runtime::log::segment::OpenError;
 use runtime::log::storage::StorageError;
 use runtime::log::{Log, TopicConfig};
 use runtime::platform::{DrainStage, MemoryCaps, Platform, PlatformConfig, StartError};
+use runtime::service::ServiceDef;
 use runtime::view::{View, ViewAge};
 use runtime::writers::Writers;
 
@@ -152,19 +153,35 @@ pub fn topics(partitions: u32) -> Vec<TopicConfig> {
     topics
 }
 
+/// The services of this platform, as they are composed.
+///
+/// # Errors
+/// [`ComposeError::Lists`]: the lists cannot be read.
+pub fn services(settings: &Settings) -> Result<Vec<ServiceDef>, ComposeError> {
+    Ok(services_with(lists(settings)?))
+}
+
+fn services_with(lists: Arc<Lists>) -> Vec<ServiceDef> {
+    let mut config = catalogue::Config::default();
+    config.fraud.lists = lists;
+    catalogue::services(&config)
+}
+
+fn lists(settings: &Settings) -> Result<Arc<Lists>, ComposeError> {
+    Ok(Arc::new(match &settings.lists {
+        Some(directory) => Lists::load(directory)?,
+        None => Lists::builtin(),
+    }))
+}
+
 /// Opens the directory, starts every service and view.
 ///
 /// # Errors
 /// [`ComposeError`]; nothing is left running.
 pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Variant) -> Result<Composed, ComposeError> {
-    let lists = Arc::new(match &settings.lists {
-        Some(directory) => Lists::load(directory)?,
-        None => Lists::builtin(),
-    });
+    let lists = lists(settings)?;
     let log = variant.backend.open(env, data)?;
-    let mut services = catalogue::Config::default();
-    services.fraud.lists = lists.clone();
-    let services = catalogue::services(&services);
+    let services = services_with(lists.clone());
     let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
     let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config(settings, variant) };
     let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::backend::LogArgs;
 use crate::cli::Output;
 use crate::config::{self, PlatformArgs, Settings};
+use crate::dlq::watch;
 use crate::edge::Edge;
 use crate::edge::config::EdgeConfig;
 use crate::exit::CommandError;
@@ -75,6 +76,10 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         eprintln!("up on {place}: {}", names.join(", "));
         let _registry = serve_registry(&up, &settings).await?;
         let edge = if serves { Some(start_edge(&up, &data, &args).await?) } else { None };
+        let stats = up.platform.bulkheads.iter().map(|bulkhead| (bulkhead.spec.name, bulkhead.stats.clone())).collect();
+        // Ends with this command, before the log closes.
+        let watching = watch::start(&env, &up.log, stats, |alert| eprintln!("{}", watch::line(alert)));
+        let watching = watching.map_err(CommandError::failed)?;
         let idle = if args.until_idle {
             tokio::select! {
                 biased;
@@ -91,13 +96,15 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
             edge.drain().await;
             eprintln!("drain edge         in {} ms", (env.clock.mono_us() - started_us) / 1_000);
         }
+        let alerts = watching.alerts.load(std::sync::atomic::Ordering::Relaxed);
+        drop(watching);
         let late = drain(&up, &mut signals).await;
         let ok = late == 0 && (idle || !args.until_idle);
         if output == Output::Json {
             let took_ms = (env.clock.mono_us() - started_us) / 1_000;
             println!(
                 "{}",
-                json!({ "ok": ok, "idle": idle, "events": events, "late_shards": late, "took_ms": took_ms })
+                json!({ "ok": ok, "idle": idle, "events": events, "late_shards": late, "took_ms": took_ms, "dead_letter_alerts": alerts })
             );
         }
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

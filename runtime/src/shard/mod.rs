@@ -7,6 +7,7 @@ mod actor;
 mod event;
 mod fetch;
 mod hold;
+mod preview;
 mod process;
 mod publish;
 mod recover;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
+pub use preview::{Preview, Previewed};
 
 use crate::alloc::Owner;
 use crate::breaker::Breaker;

@@ -30,7 +30,7 @@ struct Unpublished {
 }
 
 /// What the fold over the commit topic has gathered.
-struct Rebuild {
+pub(super) struct Rebuild {
     fold: Box<dyn Fold>,
     marks: Marks,
     parking: Parking,
@@ -63,23 +63,10 @@ impl Shard {
         let start = ctx.log.extent(ctx.commits)?.start;
         let mut reader = ctx.log.reader(ctx.commits, start, readable.clone())?;
         let mut rebuild = Rebuild {
-            fold: ctx.def.fold(),
-            marks: Marks::default(),
-            parking: Parking::default(),
-            replays: Replays::default(),
-            standing: Standing::new(),
-            positions: BTreeMap::new(),
-            counters: Counters::new(),
-            published: -1,
-            unpublished: VecDeque::new(),
-            wants_end_of: None,
-            bytes_since_snapshot: 0,
-            rows: 0,
             count_from: ctx.count_from.load(Ordering::Acquire),
-            uncounted: Tally::default(),
-            attempts: Attempts::default(),
             had_owner: start > 0,
             first_claim: ctx.first_claim.load(Ordering::Acquire),
+            ..Rebuild::of(ctx.def.fold())
         };
         rebuild.fold_up_to(&ctx, reader.as_mut(), &readable, start, epoch.offset).await?;
         if rebuild.wants_end_of.is_some() {
@@ -131,6 +118,34 @@ async fn claim(ctx: &Arc<ShardContext>) -> Result<Epoch, ShardError> {
 }
 
 impl Rebuild {
+    /// Nothing is gathered yet.
+    pub(super) fn of(fold: Box<dyn Fold>) -> Self {
+        Self {
+            fold,
+            marks: Marks::default(),
+            parking: Parking::default(),
+            replays: Replays::default(),
+            standing: Standing::new(),
+            positions: BTreeMap::new(),
+            counters: Counters::new(),
+            published: -1,
+            unpublished: VecDeque::new(),
+            wants_end_of: None,
+            bytes_since_snapshot: 0,
+            rows: 0,
+            count_from: -1,
+            uncounted: Tally::default(),
+            attempts: Attempts::default(),
+            had_owner: false,
+            first_claim: 0,
+        }
+    }
+
+    /// The state that stands; `None` where a trimmed topic does not start with a whole snapshot.
+    pub(super) fn into_state(self) -> Option<(Box<dyn Fold>, Replays)> {
+        self.wants_end_of.is_none().then_some((self.fold, self.replays))
+    }
+
     async fn fold_up_to(
         &mut self,
         ctx: &ShardContext,
@@ -167,7 +182,7 @@ impl Rebuild {
         Ok(())
     }
 
-    fn entry(&mut self, start: Offset, offset: Offset, value: Option<&[u8]>) -> Result<(), CommitError> {
+    pub(super) fn entry(&mut self, start: Offset, offset: Offset, value: Option<&[u8]>) -> Result<(), CommitError> {
         let entry = Entry::parse(offset, value)?;
         if offset == start && start > 0 {
             match &entry {

@@ -185,3 +185,36 @@ fn a_flood_of_waiting_events_fits_its_commits() {
         assert_eq!(platform.bulkheads[1].stats.last_error(), "");
     });
 }
+
+/// A trial on a copy of the state says what a replay would come to, and changes nothing.
+#[test]
+fn a_preview_says_what_would_happen() {
+    use crate::log::{Headers, Record};
+    use crate::shard::{Preview, Previewed};
+    simulate(async |env| {
+        let log = PlainLog::kind();
+        let platform = start(&env, &log, config()).await;
+        produce(&log, 0, 10, "good").await;
+        produce(&log, 10, 1, "bad").await;
+        assert!(platform.idle(LONG).await);
+        let letter = letters(&log, "input-dlq").pop().unwrap();
+        let def = ServiceDef::new(|| First);
+        let mut preview = Preview::of(log.as_ref(), &def, letter.partition, env.clock.wall_ms()).unwrap();
+        let mut attempt = |n, value: &[u8]| {
+            let of =
+                ReplayOf { topic: "input", partition: letter.partition, offset: 3, n, first_failed_ms: 0, job: "j" };
+            let (key, headers) = (Some(&letter.key[..]), Headers::empty());
+            preview.attempt(&INPUT, &of, &Record { offset: 3, timestamp_ms: 1, key, value: Some(value), headers })
+        };
+        let failed = attempt(1, &letter.value);
+        assert!(matches!(&failed, Previewed::Failed(failure) if failure.kind() == "PERMANENT"), "{failed:?}");
+        let mut good = log.values("input").remove(0);
+        assert_eq!(attempt(2, &good), Previewed::Done([("middle", 1)].into()));
+        assert_eq!(attempt(2, &good), Previewed::Duplicate);
+        good.truncate(9);
+        assert!(matches!(attempt(3, &good), Previewed::Failed(_)));
+        let before = log.values("middle").len();
+        assert!(platform.idle(LONG).await);
+        assert_eq!((log.values("middle").len(), platform.lag()), (before, 0));
+    });
+}

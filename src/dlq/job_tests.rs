@@ -1,0 +1,160 @@
+use runtime::deadletter::{Failed, letter};
+use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
+use runtime::log::storage::{MemoryStorage, Storage};
+use runtime::log::{Batch, Durability, TopicConfig};
+use runtime::outcome::Reason;
+use schemas::codec::Encode as _;
+use schemas::events::ImpressionEvent;
+
+use super::super::letters;
+use super::*;
+
+const LETTERS: u64 = 40;
+
+/// A log with dead letters of billing, and nobody who takes them back.
+async fn log() -> Arc<dyn Log> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let log: Arc<dyn Log> =
+        EmbeddedLog::open(&Env::production(), storage, SegmentLogConfig::small()).expect("a log of its own");
+    let topic = |name: &str| TopicConfig {
+        name: name.into(),
+        partitions: 2,
+        durability: Durability::Synced,
+        retention_ms: None,
+        compacted: false,
+    };
+    log.ensure_topic(&topic("billing-replay")).expect("made");
+    let dead = log.ensure_topic(&topic("impressions-dlq")).expect("made");
+    let options = AppendOptions { group: audit::group(log.as_ref()), fence: None };
+    for n in 0..LETTERS {
+        let (key, id) = (format!("user-{n}"), format!("event-{n}"));
+        let event = ImpressionEvent { event_id: &id, win_price_micros: n as i64, ..Default::default() };
+        let mut value = schemas::frame::MAGIC_ID.to_be_bytes().to_vec();
+        value.extend_from_slice(&<ImpressionEvent<'_> as schemas::codec::Encode>::SCHEMA_ID.to_be_bytes());
+        event.encode(&mut value);
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(n as i64, Some(key.as_bytes()), Some(&value), &[(b"own", b"header")]).expect("small");
+        let (event, mut scratch) = (batch.finish(), Vec::new());
+        let (event, _) = Batch::parse(&event).expect("a batch");
+        let record = event.records(&mut scratch).expect("records").next().expect("one").expect("readable");
+        let partition = (n % 2) as u32;
+        let record = runtime::log::Record { offset: n as i64, ..record };
+        let reason = Reason::new("POISON", "told to panic");
+        let failed = Failed { class: "POISON", reason: &reason, attempts: 3, first_ms: 1, last_ms: 2 };
+        let written = letter::write("billing", "impressions", partition, &record, None, &failed);
+        let headers = written.with(record.headers).expect("readable");
+        batch.push(record.timestamp_ms, record.key, record.value, &headers).expect("small");
+        let to = TopicPartition { topic: dead, partition };
+        log.append(to, batch.finish(), options).await.expect("appended");
+    }
+    log
+}
+
+fn test(body: impl AsyncFnOnce(Env, Arc<dyn Log>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let log = log().await;
+        body(Env::production(), log.clone()).await;
+        log.close().await;
+    });
+}
+
+/// What lies in the replay topic: offset of the event, job, value.
+fn replays(log: &dyn Log) -> Vec<(i64, String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let read = |_: &Arc<str>, _: u32, record: &runtime::log::Record<'_>| {
+        let (of, own) = ReplayOf::of(record)?;
+        assert_eq!(own.get(b"own"), Some(&b"header"[..]), "the event's own headers come back");
+        Some((of.offset, of.job.to_owned(), record.value?.to_vec()))
+    };
+    super::super::walk::each(log, "billing-replay", read, |replay| {
+        found.push(replay);
+        Ok(())
+    })
+    .expect("readable");
+    found.sort();
+    found
+}
+
+fn order(kind: Kind) -> Order {
+    Order { kind, actor: "test".into(), reason: "because".into(), ..Order::default() }
+}
+
+#[test]
+fn each_letter_is_moved_once_whatever_is_run_again() {
+    test(async |env, log| {
+        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let one = Order {
+            selection: Selection { key: Some("user-7".into()), ..Selection::default() },
+            ..order(Kind::Replay)
+        };
+        let one = runner.start(one).await.expect("runs");
+        assert_eq!((one.state, one.counts.scanned, one.counts.moved), (Action::Finished, 1, 1));
+        // A job of which nothing is known but that it was started, and half of whose letters lie there already: what a crash
+        // leaves behind.
+        let started =
+            row(&env, "crashed", &order(Kind::Replay), Action::Started, "", Counts::default()).expect("a row");
+        audit::append(log.as_ref(), &[started]).await.expect("appended");
+        let half = Order { selection: Selection { until_ms: Some(2), ..Selection::default() }, ..order(Kind::Replay) };
+        assert_eq!(runner.start(half).await.expect("runs").counts, Counts::default(), "nothing is that old");
+        let resumed = runner.resume("crashed", "other").await.expect("runs");
+        let counts = resumed.counts;
+        assert_eq!((resumed.state, counts.scanned, counts.moved, counts.skipped), (Action::Finished, 40, 39, 1));
+        let moved = replays(log.as_ref());
+        assert_eq!(moved.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+        assert_eq!(moved.iter().filter(|(_, job, _)| *job == one.job).count(), 1);
+        let again = runner.start(order(Kind::Replay)).await.expect("runs");
+        assert_eq!((again.counts.scanned, again.counts.skipped), (40, 40));
+        assert_eq!(replays(log.as_ref()).len(), 40);
+        assert_eq!(runner.resume("crashed", "other").await.expect_err("over").kind(), "JOB_OVER");
+        let names: Vec<_> = jobs(log.as_ref()).expect("readable").into_iter().map(|job| job.state).collect();
+        assert_eq!(names, [Action::Finished; 4]);
+    });
+}
+
+#[test]
+fn a_canary_without_its_service_waits_and_can_be_cancelled() {
+    test(async |env, log| {
+        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let job = runner.start(Order { canary: Some(3), ..order(Kind::Replay) }).await.expect("runs");
+        assert_eq!((job.state, job.counts.moved, replays(log.as_ref()).len()), (Action::Paused, 3, 3));
+        // Gone on with, it looks at the same three again and moves none of them twice.
+        let job = runner.resume(&job.job, "other").await.expect("runs");
+        assert_eq!((job.state, job.counts.moved, replays(log.as_ref()).len()), (Action::Paused, 3, 3));
+        let cancelled = cancel(log.as_ref(), &env, &job.job, "other", "no").await.expect("cancelled");
+        assert_eq!((cancelled.state, cancelled.counts.moved), (Action::Cancelled, 3));
+        assert_eq!(runner.resume(&job.job, "other").await.expect_err("over").kind(), "JOB_OVER");
+        assert_eq!(cancel(log.as_ref(), &env, "nobody", "other", "").await.expect_err("none").kind(), "NO_JOB");
+    });
+}
+
+#[test]
+fn letters_are_mended_or_put_away() {
+    test(async |env, log| {
+        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let field =
+            |value: &str| Selection { fields: vec![("win_price_micros".into(), value.into())], ..Selection::default() };
+        let set = |text: &str| vec![("win_price_micros".to_owned(), text.to_owned())];
+        let mend = Order { selection: field("5"), set: set("50"), ..order(Kind::Replay) };
+        assert_eq!(runner.start(mend).await.expect("runs").counts.moved, 1);
+        let (offset, _, value) = replays(log.as_ref()).remove(0);
+        let event: ImpressionEvent<'_> = schemas::frame::decode(&value).expect("ours");
+        assert_eq!((offset, event.event_id, event.win_price_micros), (5, "event-5", 50));
+        // What cannot be set is counted, and stays open.
+        let wrong = Order { selection: field("6"), set: set("much"), ..order(Kind::Replay) };
+        let counts = runner.start(wrong).await.expect("runs").counts;
+        assert_eq!((counts.scanned, counts.moved, counts.failed), (1, 0, 1));
+        let discard = Order { selection: field("6"), ..order(Kind::Discard) };
+        assert_eq!(runner.start(discard).await.expect("runs").counts.moved, 1);
+        let shelf = Shelf::read(log.as_ref()).expect("readable");
+        let mut states = BTreeMap::new();
+        letters::each(log.as_ref(), |letter| {
+            *states.entry(shelf.state(&letter).name()).or_insert(0) += 1;
+            Ok(())
+        })
+        .expect("readable");
+        assert_eq!(states, [("discarded", 1), ("open", 38), ("replayed", 1)].into());
+        let all = runner.start(order(Kind::Replay)).await.expect("runs").counts;
+        assert_eq!((all.scanned, all.moved, all.skipped), (40, 38, 2));
+    });
+}
