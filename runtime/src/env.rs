@@ -31,7 +31,13 @@ impl Env {
     /// Virtual time (tokio's paused clock), randomness from `seed`, everything on the current runtime.
     /// Call it inside a `current_thread` runtime with paused time. `epoch_ms` is the wall clock's start.
     pub fn simulation(seed: u64, epoch_ms: i64) -> Self {
-        Self { clock: Clock::virtual_from(epoch_ms), random: Random { seed }, threads: Threads::Current }
+        Self { clock: Clock::virtual_from(epoch_ms, 1), random: Random { seed }, threads: Threads::Current }
+    }
+
+    /// The same for worlds that charge microseconds. tokio's timers tick in whole milliseconds, so that time passes a
+    /// thousand times slower underneath, and nobody notices.
+    pub fn fine_simulation(seed: u64, epoch_ms: i64) -> Self {
+        Self { clock: Clock::virtual_from(epoch_ms, 1_000), random: Random { seed }, threads: Threads::Current }
     }
 
     pub fn is_simulation(&self) -> bool {
@@ -59,26 +65,31 @@ pub struct Clock {
     /// Added to the wall clock, ms: simulated skew, and time run forward.
     skew_ms: Arc<AtomicI64>,
     system: bool,
+    /// tokio's time for one of ours; 1 but in a fine simulation.
+    stretch: u32,
 }
 
 impl Clock {
     fn system() -> Self {
-        Self { origin: tokio::time::Instant::now(), wall_origin_ms: system_ms(), skew_ms: Arc::default(), system: true }
+        Self::from(system_ms(), true, 1)
     }
 
-    fn virtual_from(epoch_ms: i64) -> Self {
-        Self { origin: tokio::time::Instant::now(), wall_origin_ms: epoch_ms, skew_ms: Arc::default(), system: false }
+    fn virtual_from(epoch_ms: i64, stretch: u32) -> Self {
+        Self::from(epoch_ms, false, stretch)
+    }
+
+    fn from(wall_origin_ms: i64, system: bool, stretch: u32) -> Self {
+        Self { origin: tokio::time::Instant::now(), wall_origin_ms, skew_ms: Arc::default(), system, stretch }
     }
 
     /// Microseconds since this clock was made; never goes back.
     pub fn mono_us(&self) -> u64 {
-        self.origin.elapsed().as_micros() as u64
+        (self.origin.elapsed().as_micros() / u128::from(self.stretch)) as u64
     }
 
     /// Milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> i64 {
-        let since =
-            if self.system { system_ms() } else { self.wall_origin_ms + self.origin.elapsed().as_millis() as i64 };
+        let since = if self.system { system_ms() } else { self.wall_origin_ms + (self.mono_us() / 1_000) as i64 };
         since + self.skew_ms.load(Ordering::Relaxed)
     }
 
@@ -94,13 +105,18 @@ impl Clock {
         self.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
+    /// What a timer that is not ours, ractor's for example, has to be set to.
+    pub fn timer(&self, duration: Duration) -> Duration {
+        duration.saturating_mul(self.stretch)
+    }
+
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(self.timer(duration)).await;
     }
 
     /// `None` when `duration` passed first.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
-        tokio::time::timeout(duration, future).await.ok()
+        tokio::time::timeout(self.timer(duration), future).await.ok()
     }
 }
 
