@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{demo, schemas, topics, up, verify, version};
+use crate::commands::{demo, isolation, schemas, topics, up, verify, version};
 use crate::exit::CommandError;
 
 /// How results are written; progress and hints go to stderr either way.
@@ -36,6 +36,7 @@ pub enum Command {
     Demo(demo::DemoArgs),
     Up(up::UpArgs),
     Verify(verify::VerifyArgs),
+    Isolation(isolation::IsolationArgs),
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
     /// Print the version of this build
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, cli.output),
         Command::Up(args) => up::run(args, cli.output),
         Command::Verify(args) => verify::run(args, cli.output),
+        Command::Isolation(args) => isolation::run(args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
         Command::Version => version::run(cli.output),

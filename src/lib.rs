@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod edge;
 pub mod exit;
+pub mod isolation;
 pub mod panics;
 pub mod platform;
 pub mod registry;

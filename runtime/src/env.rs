@@ -28,6 +28,16 @@ impl Env {
         }
     }
 
+    /// Production without bulkheads: everything on one runtime of `threads` workers, as in one naive process. Only the control
+    /// of the isolation matrix wants that.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn without_bulkheads(threads: usize) -> std::io::Result<Self> {
+        let shared = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_time().build()?;
+        Ok(Self { threads: Threads::Shared(Arc::new(Shared(Some(shared)))), ..Self::production() })
+    }
+
     /// Virtual time (tokio's paused clock), randomness from `seed`, everything on the current runtime.
     /// Call it inside a `current_thread` runtime with paused time. `epoch_ms` is the wall clock's start.
     pub fn simulation(seed: u64, epoch_ms: i64) -> Self {
@@ -156,8 +166,21 @@ impl Random {
 pub enum Threads {
     /// A tokio runtime of its own, threads named after the bulkhead.
     PerBulkhead,
+    /// One runtime for all.
+    Shared(Arc<Shared>),
     /// The current runtime: one thread, virtual time.
     Current,
+}
+
+/// A runtime that may be dropped anywhere: what still spins in it is left alone.
+pub struct Shared(Option<tokio::runtime::Runtime>);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The runtime of one bulkhead. Dropping it in production ends its threads without waiting for what never yields.
@@ -184,8 +207,12 @@ impl BulkheadRuntime {
         nice: i32,
         enable: impl FnOnce(&mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder,
     ) -> std::io::Result<Self> {
-        match env.threads {
+        match &env.threads {
             Threads::Current => Ok(Self { handle: tokio::runtime::Handle::current(), own: None }),
+            Threads::Shared(shared) => {
+                let handle = shared.0.as_ref().map(|runtime| runtime.handle().clone());
+                Ok(Self { handle: handle.ok_or_else(|| std::io::Error::other("the runtime has ended"))?, own: None })
+            }
             Threads::PerBulkhead => {
                 let mut builder = tokio::runtime::Builder::new_multi_thread();
                 builder

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod demo;
+pub mod isolation;
 pub mod schemas;
 pub mod topics;
 pub mod up;

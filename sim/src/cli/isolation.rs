@@ -219,7 +219,7 @@ fn draw(report: &Report) -> String {
 
 fn text(report: &Report, wall_s: f64) {
     println!("{}", table::markdown(report));
-    let held = report.cells.iter().filter(|cell| cell.holds()).count();
+    let held = report.cells.iter().filter(|cell| cell.holds).count();
     let dependent = report.cells.iter().filter(|cell| cell.depends).count();
     println!(
         "{held} of {} hold ({dependent} of them depend and may lag), cores {:.0} % busy, {wall_s:.0} s",

@@ -181,9 +181,19 @@ impl Log for ChargedLog {
 }
 
 /// The disk: bandwidth for every write, a sync for every group. Segments go through the system's page cache and are synced by
-/// a thread of their own behind the journal.
+/// a thread of their own behind the journal. How slow a sync is depends on the time alone, so that both twins meet the same
+/// disk.
 pub struct ChargedDisk {
-    pub rng: fastrand::Rng,
+    pub seed: u64,
+    pub clock: Clock,
+}
+
+impl ChargedDisk {
+    fn sync_us(&self) -> u64 {
+        let slot = self.clock.mono_us() / costs::SYNC_SLOT_US;
+        fastrand::Rng::with_seed(self.seed ^ slot.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .u64(costs::SYNC_US.0..=costs::SYNC_US.1)
+    }
 }
 
 impl StorageHook for ChargedDisk {
@@ -192,7 +202,7 @@ impl StorageHook for ChargedDisk {
         let delay_us = match call.kind {
             CallKind::Write if is_journal => bytes / costs::DISK_BYTES_A_US,
             CallKind::Write => bytes / costs::CACHE_BYTES_A_US,
-            CallKind::Sync if is_journal => self.rng.u64(costs::SYNC_US.0..=costs::SYNC_US.1),
+            CallKind::Sync if is_journal => self.sync_us(),
             _ => 0,
         };
         if delay_us > 0 { Fault::Slow { delay_us } } else { Fault::None }

@@ -31,6 +31,8 @@ pub const APPEND_US: f64 = 3.0;
 pub const APPEND_BYTE_US: f64 = 0.001;
 /// One sync of the journal, least and most.
 pub const SYNC_US: (u64, u64) = (2_000, 5_000);
+/// The disk stays as fast as it is for this long.
+pub const SYNC_SLOT_US: u64 = 10_000;
 /// The journal's disk writes so many bytes in a microsecond; the system's page cache takes those of segments.
 pub const DISK_BYTES_A_US: u64 = 290;
 pub const CACHE_BYTES_A_US: u64 = 2_000;

@@ -77,7 +77,7 @@ fn description(report: &Report) -> String {
     format!(
         "Rows: the broken service. Columns: the observed one. {} of {} independent measurements hold, the worst p99 ratio is \
          {}; without bulkheads {harmed} of {} are more than twice as slow.",
-        independent.iter().filter(|cell| cell.holds()).count(),
+        independent.iter().filter(|cell| cell.holds).count(),
         independent.len(),
         times(worst),
         report.control.len(),
@@ -122,7 +122,7 @@ fn square(page: &mut String, (x, y): (usize, usize), cell: &Cell) {
         if cell.depends { "; it reads what the broken service writes" } else { "" }
     );
     let _ = write!(page, "<g><title>{}</title>", escape(&said));
-    let class = match (cell.holds(), cell.depends) {
+    let class = match (cell.holds, cell.depends) {
         (true, true) => "lag",
         (true, false) => "ok",
         (false, _) => "bad",
@@ -180,6 +180,8 @@ mod tests {
             throughput_ratio: 1.0,
             depends,
             errors: 0,
+            more_ms_interval: None,
+            holds: p99_ratio < 1.05 || depends,
         }
     }
 

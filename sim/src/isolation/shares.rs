@@ -192,11 +192,11 @@ mod tests {
         let burner = shares.start(hog, What::Burn);
         shares.start(one, work(100.0));
         assert_eq!(shares.advance(100).len(), 1, "one core is left");
-        (shares.start(one, work(100.0)), shares.start(two, work(100.0)));
+        [one, two].map(|pool| shares.start(pool, work(100.0)));
         // 1024 of 1024 + 1024 + 335 weights, of two cores: 0.859.
         assert_eq!((shares.advance(100 + 116).len(), shares.advance(100 + 117).len()), (0, 2));
         shares.renice(burner, 19);
-        (shares.start(one, work(100.0)), shares.start(two, work(100.0)));
+        [one, two].map(|pool| shares.start(pool, work(100.0)));
         assert_eq!(shares.advance(217 + 101).len(), 2, "hardly felt");
         shares.start(hog, work(10.0));
         assert_eq!(shares.advance(10_000).len(), 0, "its own thread is taken");

@@ -47,7 +47,7 @@ fn matrix(page: &mut String, services: &[&str], cells: &[Cell]) {
 
 /// A cell in a word: the worst p99 ratio; `lags` where the input comes from the broken service.
 pub fn mark(cell: &Cell) -> String {
-    match (cell.depends, cell.holds()) {
+    match (cell.depends, cell.holds) {
         (true, true) => "lags".to_owned(),
         (true, false) => "FAILS".to_owned(),
         (false, true) => times(cell.p99_ratio),

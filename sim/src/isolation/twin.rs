@@ -11,6 +11,7 @@ use runtime::log::Log;
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::MemoryStorage;
 use runtime::platform::{Bulkhead, Platform, PlatformConfig};
+use runtime::producer::Producer;
 use runtime::stats::Phase;
 use serde::{Deserialize, Serialize};
 
@@ -18,19 +19,19 @@ use super::charged::{Account, ChargedDisk, ChargedLog, counted};
 use super::cores::Cores;
 use super::costs;
 use super::shares::{CORES, What, weight};
-use crate::source::Source;
-use crate::traffic::Traffic;
+use crate::traffic::{Parcel, Traffic};
 use crate::world::{self, EPOCH_MS, WorldError};
 
 /// How often the outside sends.
 const PUMP_US: u64 = 2_000;
 /// How often somebody edits a campaign: often, so that its service is busy too.
-const CHANGES_MS: u64 = 10;
+const CHANGES_MS: u64 = 4;
 /// Threads of a bulkhead on a machine of two cores, as the binary chooses them.
 const THREADS: usize = 1;
 /// Workers of the one executor of the control.
 const WORKERS: usize = 2;
 const PARTITIONS: u32 = 2;
+const BUDGET_BYTES: usize = 8 << 20;
 
 /// What a run is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +106,7 @@ struct World {
     cores: Cores,
     platform: Platform,
     accounts: BTreeMap<&'static str, Arc<Account>>,
-    source: Source,
+    outside: Producer,
     traffic: Traffic,
 }
 
@@ -115,28 +116,42 @@ struct World {
 /// The world itself cannot be made.
 pub async fn run(plan: Plan, fault: Option<(&str, FaultKind)>) -> Result<Twin, WorldError> {
     let mut world = World::new(plan).await?;
-    world.live(0, plan.from_ms).await;
+    world.live(0, plan.from_ms).await?;
     world.platform.set_phase(Phase::InFault);
     let busy_us = world.cores.busy_us();
     let mut broken = fault.and_then(|(service, kind)| Broken::begin(&world, service, kind));
-    world.live(plan.from_ms, plan.from_ms + plan.for_ms).await;
+    world.live(plan.from_ms, plan.from_ms + plan.for_ms).await?;
     if let Some(broken) = broken.take() {
         broken.end(&world);
     }
-    world.live(plan.from_ms + plan.for_ms, plan.until_ms).await;
+    world.live(plan.from_ms + plan.for_ms, plan.until_ms).await?;
     let busy_us = world.cores.busy_us() - busy_us;
-    world.live(plan.until_ms, plan.end_ms).await;
+    world.live(plan.until_ms, plan.end_ms).await?;
     let window_us = 1e3 * (plan.until_ms - plan.from_ms) as f64;
     let services = world.platform.bulkheads.iter().map(|bulkhead| world.seen(bulkhead)).collect();
     world.platform.kill();
     Ok(Twin { services, utilisation: busy_us / window_us / CORES })
 }
 
+/// Sends and does not wait for the answer: those outside do not know each other.
+fn send(outside: &mut Producer, parcels: &[Parcel]) -> Result<(), WorldError> {
+    for parcel in parcels {
+        outside
+            .add_bytes(parcel.topic, parcel.key.as_bytes(), parcel.timestamp_ms, &parcel.value, &[])
+            .map_err(|error| WorldError::Start(error.to_string()))?;
+    }
+    if !parcels.is_empty() {
+        #[allow(clippy::disallowed_methods)] // the simulation's one thread
+        tokio::spawn(outside.flush());
+    }
+    Ok(())
+}
+
 impl World {
     async fn new(plan: Plan) -> Result<Self, WorldError> {
         let env = Env::fine_simulation(plan.seed, EPOCH_MS);
         let storage = MemoryStorage::new();
-        storage.set_hook(Some(Box::new(ChargedDisk { rng: env.random.stream("disk") })));
+        storage.set_hook(Some(Box::new(ChargedDisk { seed: plan.seed, clock: env.clock.clone() })));
         let log = EmbeddedLog::open(&env, Arc::new(storage), log_config())
             .map_err(|error| WorldError::Open(error.to_string()))?;
         let cores = Cores::start(&env.clock);
@@ -162,15 +177,14 @@ impl World {
                 *account.stats.lock().unwrap_or_else(PoisonError::into_inner) = Some(bulkhead.stats.clone());
             }
         }
-        let mut source = Source::new(&env);
-        source.connect(log, PARTITIONS);
+        let mut outside = Producer::new(log, "outside", BUDGET_BYTES, PARTITIONS);
         let traffic = Traffic::new(plan.seed, EPOCH_MS, plan.rate_milli, plan.until_ms, None);
-        source.push(traffic.opening());
-        Ok(Self { plan, env, cores, platform, accounts, source, traffic })
+        send(&mut outside, &traffic.opening())?;
+        Ok(Self { plan, env, cores, platform, accounts, outside, traffic })
     }
 
     /// Lets the outside send from one time to another.
-    async fn live(&mut self, from_ms: u64, to_ms: u64) {
+    async fn live(&mut self, from_ms: u64, to_ms: u64) -> Result<(), WorldError> {
         let mut parcels = Vec::new();
         let mut next_us = from_ms * 1_000;
         while next_us < to_ms * 1_000 {
@@ -184,12 +198,13 @@ impl World {
                     parcels.push(self.traffic.campaign_change(now_ms / CHANGES_MS, now_ms));
                 }
             }
-            self.source.push(parcels.drain(..));
-            self.source.pump().await;
+            send(&mut self.outside, &parcels)?;
+            parcels.clear();
             if next_us.is_multiple_of(100_000) {
                 self.platform.bulkheads.iter().for_each(|bulkhead| bulkhead.stats.sample_lag(bulkhead.lag()));
             }
         }
+        Ok(())
     }
 
     fn seen(&self, bulkhead: &Bulkhead) -> Seen {
