@@ -179,7 +179,7 @@ mod tests {
         let plan = planned(&[]).expect("a plan");
         assert_eq!((plan.services.len(), plan.kinds.len(), plan.pairs), (4, 4, 6));
         let wrong = |arguments: &[&str]| planned(arguments).expect_err("refused").to_string();
-        assert!(wrong(&["--services", "ads,frod"]).contains("did you mean `fraud`"));
+        assert!(wrong(&["--services", "ads,frauds"]).contains("did you mean `fraud`"));
         assert!(wrong(&["--services", "ads"]).contains("no neighbour"));
     }
 }

@@ -50,5 +50,5 @@ fn who_cannot_be_asked_is_refused() {
         assert!(said.contains(what), "{said}");
     };
     refused(built("sim", "bulkhead-sim"), &["isolation", "--faulted", "nobody"], "there are campaigns");
-    refused(built("bulkhead", "bulkhead"), &["isolation", "--services", "ads,frod"], "did you mean `fraud`");
+    refused(built("bulkhead", "bulkhead"), &["isolation", "--services", "ads,frauds"], "did you mean `fraud`");
 }

@@ -192,11 +192,15 @@ mod tests {
         let burner = shares.start(hog, What::Burn);
         shares.start(one, work(100.0));
         assert_eq!(shares.advance(100).len(), 1, "one core is left");
-        [one, two].map(|pool| shares.start(pool, work(100.0)));
+        for pool in [one, two] {
+            shares.start(pool, work(100.0));
+        }
         // 1024 of 1024 + 1024 + 335 weights, of two cores: 0.859.
         assert_eq!((shares.advance(100 + 116).len(), shares.advance(100 + 117).len()), (0, 2));
         shares.renice(burner, 19);
-        [one, two].map(|pool| shares.start(pool, work(100.0)));
+        for pool in [one, two] {
+            shares.start(pool, work(100.0));
+        }
         assert_eq!(shares.advance(217 + 101).len(), 2, "hardly felt");
         shares.start(hog, work(10.0));
         assert_eq!(shares.advance(10_000).len(), 0, "its own thread is taken");
