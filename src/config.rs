@@ -81,7 +81,7 @@ struct File {
 }
 
 /// What a platform is run with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     /// `None`: not stated anywhere.
     pub data: Option<PathBuf>,

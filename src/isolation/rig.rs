@@ -58,8 +58,7 @@ impl Rig {
     /// [`CommandError`] if there is no directory, or the platform does not start.
     pub async fn start(env: &Env, rate: u64, lasting: Duration, seed: u64) -> Result<Self, CommandError> {
         let data = tempfile::Builder::new().prefix("bulkhead-isolation-").tempdir().map_err(CommandError::failed)?;
-        let settings =
-            Settings { data: Some(data.path().to_owned()), partitions: 4, lists: None, instance: "local".into() };
+        let settings = Settings { partitions: 4, instance: "local".into(), ..Settings::default() };
         let variant = Variant { retry_delays: Some(RETRY_DELAYS.to_vec()), ..Variant::default() };
         let up = compose(env, data.path(), &settings, &variant).await?;
         let requests = rate * lasting.as_secs();
