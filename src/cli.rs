@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    ask, completions, config, demo, dlq, doctor, produce, schemas, topics, up, verify, version,
+    ask, completions, config, demo, dlq, doctor, isolation, produce, schemas, topics, up, verify, version,
 };
 use crate::exit::CommandError;
 
@@ -39,6 +39,7 @@ pub enum Command {
     Up(up::UpArgs),
     Verify(verify::VerifyArgs),
     Dlq(Box<dlq::DlqArgs>),
+    Isolation(isolation::IsolationArgs),
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
     Produce(produce::ProduceArgs),
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args, cli.output),
         Command::Verify(args) => verify::run(args, cli.output),
         Command::Dlq(args) => dlq::run(*args, cli.output),
+        Command::Isolation(args) => isolation::run(args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
         Command::Produce(args) => produce::run(args, cli.output),

@@ -11,6 +11,7 @@ pub mod dlq;
 pub mod edge;
 pub mod exit;
 pub mod operate;
+pub mod isolation;
 pub mod panics;
 pub mod platform;
 pub mod registry;

@@ -30,10 +30,26 @@ impl Env {
         }
     }
 
+    /// Production without bulkheads: everything on one runtime of `threads` workers, as in one naive process. Only the control
+    /// of the isolation matrix wants that.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn without_bulkheads(threads: usize) -> std::io::Result<Self> {
+        let shared = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_time().build()?;
+        Ok(Self { threads: Threads::Shared(Arc::new(Shared(Some(shared)))), ..Self::production() })
+    }
+
     /// Virtual time (tokio's paused clock), randomness from `seed`, everything on the current runtime.
     /// Call it inside a `current_thread` runtime with paused time. `epoch_ms` is the wall clock's start.
     pub fn simulation(seed: u64, epoch_ms: i64) -> Self {
-        Self { clock: Clock::virtual_from(epoch_ms), random: Random { seed }, threads: Threads::Current }
+        Self { clock: Clock::virtual_from(epoch_ms, 1), random: Random { seed }, threads: Threads::Current }
+    }
+
+    /// The same for worlds that charge microseconds. tokio's timers tick in whole milliseconds, so that time passes a
+    /// thousand times slower underneath, and nobody notices.
+    pub fn fine_simulation(seed: u64, epoch_ms: i64) -> Self {
+        Self { clock: Clock::virtual_from(epoch_ms, 1_000), random: Random { seed }, threads: Threads::Current }
     }
 
     pub fn is_simulation(&self) -> bool {
@@ -61,26 +77,31 @@ pub struct Clock {
     /// Added to the wall clock, ms: simulated skew, and time run forward.
     skew_ms: Arc<AtomicI64>,
     system: bool,
+    /// tokio's time for one of ours; 1 but in a fine simulation.
+    stretch: u32,
 }
 
 impl Clock {
     fn system() -> Self {
-        Self { origin: tokio::time::Instant::now(), wall_origin_ms: system_ms(), skew_ms: Arc::default(), system: true }
+        Self::from(system_ms(), true, 1)
     }
 
-    fn virtual_from(epoch_ms: i64) -> Self {
-        Self { origin: tokio::time::Instant::now(), wall_origin_ms: epoch_ms, skew_ms: Arc::default(), system: false }
+    fn virtual_from(epoch_ms: i64, stretch: u32) -> Self {
+        Self::from(epoch_ms, false, stretch)
+    }
+
+    fn from(wall_origin_ms: i64, system: bool, stretch: u32) -> Self {
+        Self { origin: tokio::time::Instant::now(), wall_origin_ms, skew_ms: Arc::default(), system, stretch }
     }
 
     /// Microseconds since this clock was made; never goes back.
     pub fn mono_us(&self) -> u64 {
-        self.origin.elapsed().as_micros() as u64
+        (self.origin.elapsed().as_micros() / u128::from(self.stretch)) as u64
     }
 
     /// Milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> i64 {
-        let since =
-            if self.system { system_ms() } else { self.wall_origin_ms + self.origin.elapsed().as_millis() as i64 };
+        let since = if self.system { system_ms() } else { self.wall_origin_ms + (self.mono_us() / 1_000) as i64 };
         since + self.skew_ms.load(Ordering::Relaxed)
     }
 
@@ -96,13 +117,18 @@ impl Clock {
         self.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
+    /// What a timer that is not ours, ractor's for example, has to be set to.
+    pub fn timer(&self, duration: Duration) -> Duration {
+        duration.saturating_mul(self.stretch)
+    }
+
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(self.timer(duration)).await;
     }
 
     /// `None` when `duration` passed first.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
-        tokio::time::timeout(duration, future).await.ok()
+        tokio::time::timeout(self.timer(duration), future).await.ok()
     }
 }
 
@@ -142,8 +168,21 @@ impl Random {
 pub enum Threads {
     /// A tokio runtime of its own, threads named after the bulkhead.
     PerBulkhead,
+    /// One runtime for all.
+    Shared(Arc<Shared>),
     /// The current runtime: one thread, virtual time.
     Current,
+}
+
+/// A runtime that may be dropped anywhere: what still spins in it is left alone.
+pub struct Shared(Option<tokio::runtime::Runtime>);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The runtime of one bulkhead. Dropping it in production ends its threads without waiting for what never yields.
@@ -170,8 +209,12 @@ impl BulkheadRuntime {
         nice: i32,
         enable: impl FnOnce(&mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder,
     ) -> std::io::Result<Self> {
-        match env.threads {
+        match &env.threads {
             Threads::Current => Ok(Self { handle: tokio::runtime::Handle::current(), own: None }),
+            Threads::Shared(shared) => {
+                let handle = shared.0.as_ref().map(|runtime| runtime.handle().clone());
+                Ok(Self { handle: handle.ok_or_else(|| std::io::Error::other("the runtime has ended"))?, own: None })
+            }
             Threads::PerBulkhead => {
                 let owner = Owner::named(name);
                 let mut builder = tokio::runtime::Builder::new_multi_thread();

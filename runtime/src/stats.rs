@@ -140,6 +140,13 @@ impl ServiceStats {
         (!sum.is_empty()).then(|| sum.value_at_quantile(quantile))
     }
 
+    /// Forgets all latencies: a new measurement begins.
+    pub fn reset_latency(&self) {
+        for histogram in &self.latency_us {
+            histogram.lock().unwrap_or_else(std::sync::PoisonError::into_inner).reset();
+        }
+    }
+
     pub fn sample_lag(&self, records: u64) {
         self.lag_max.fetch_max(records, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod disk;
 pub mod fault;
+pub mod isolation;
 pub mod model;
 pub mod mutant;
 pub mod network;

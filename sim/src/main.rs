@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         cli::Command::Crashpoints(args) => cli::crashpoints::run(&args),
         cli::Command::Compare(args) => cli::compare::run(&args),
         cli::Command::Model(args) => cli::model::run(&args),
+        cli::Command::Isolation(args) => cli::isolation::run(&args),
+        cli::Command::IsolationRun => cli::isolation::child(),
         cli::Command::Diff { a, b } => diff(&a, &b),
     })
 }

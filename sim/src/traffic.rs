@@ -146,6 +146,15 @@ impl Traffic {
         parcels
     }
 
+    /// The `number`-th change of a campaign, later than the opening: nothing new in it but its version.
+    pub fn campaign_change(&self, number: u64, now_ms: u64) -> Parcel {
+        let campaign = &self.campaigns[number as usize % self.campaigns.len()];
+        let lsn = 2 * self.campaigns.len() as i64 + 1 + number as i64;
+        let at_ms = self.epoch_ms + now_ms as i64;
+        let topic = &topics::CAMPAIGNS_CHANGES;
+        campaign.with_campaign_change(lsn, at_ms, |c| parcel(topic, &campaign.campaign_id, at_ms, &c))
+    }
+
     /// Everything that arrives up to `now_ms` since the epoch of the world.
     pub fn due(&mut self, now_ms: u64, out: &mut Vec<Parcel>) {
         while self.next_bid_us <= now_ms * 1_000 && self.next_bid_us < self.until_ms * 1_000 {

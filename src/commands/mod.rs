@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod produce;
+pub mod isolation;
 pub mod schemas;
 mod shown;
 pub mod topics;

@@ -96,10 +96,22 @@ impl Opening {
         });
         Ok(Self { task, runtime })
     }
+
+    /// The lines, their pace, and the threads to play them on.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub async fn ended(self) -> Result<(Lines, Pace, BulkheadRuntime), CommandError> {
+        match self.task.await.map_err(CommandError::failed)? {
+            Ok((lines, pace)) => Ok((lines, pace, self.runtime)),
+            Err(error @ SourceError::Input(_)) => Err(CommandError::usage(error)),
+            Err(error) => Err(CommandError::failed(error)),
+        }
+    }
 }
 
 /// Two sources on their own bulkheads.
-struct Sources {
+pub struct Sources {
     requests: Option<JoinHandle<Result<(), SourceError>>>,
     market: Option<JoinHandle<Result<(), SourceError>>>,
     treasury: Option<JoinHandle<Result<(), SourceError>>>,
@@ -125,7 +137,10 @@ async fn take(task: &mut Option<JoinHandle<Result<(), SourceError>>>) -> Result<
 
 impl Sources {
     /// `true` once requests and market have been played to their end.
-    async fn ended(&mut self) -> Result<bool, CommandError> {
+    ///
+    /// # Errors
+    /// Why a source stopped before its end.
+    pub async fn ended(&mut self) -> Result<bool, CommandError> {
         for task in [&mut self.requests, &mut self.market, &mut self.treasury] {
             take(task).await?;
         }
@@ -177,12 +192,7 @@ pub async fn play(up: &Composed, spec: &RunSpec, opening: Opening, live: &mut Li
     let scan = Scan { log: up.log.as_ref(), partitions: up.platform.partitions };
     let begin = take_up(up, &scan).await?;
     ensure_dead_letters(up.log.as_ref(), up.platform.partitions).map_err(CommandError::failed)?;
-    let Opening { task, runtime } = opening;
-    let (lines, pace) = match task.await.map_err(CommandError::failed)? {
-        Ok(opened) => opened,
-        Err(error @ SourceError::Input(_)) => return Err(CommandError::usage(error)),
-        Err(error) => return Err(CommandError::failed(error)),
-    };
+    let (lines, pace, runtime) = opening.ended().await?;
     let progress = Arc::new(Progress::default());
     let mut sources = start_sources(up, spec, lines, pace, &progress, runtime).await?;
     let cpu_start_us = usage::cpu_us();
@@ -205,7 +215,11 @@ pub async fn play(up: &Composed, spec: &RunSpec, opening: Opening, live: &mut Li
     })
 }
 
-async fn start_sources(
+/// Starts requests, market and treasury over a platform that runs.
+///
+/// # Errors
+/// The log refuses, or the system gives no threads.
+pub async fn start_sources(
     up: &Composed,
     spec: &RunSpec,
     lines: Lines,

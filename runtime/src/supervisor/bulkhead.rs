@@ -169,7 +169,7 @@ impl SupervisorState {
                     if after.is_zero() {
                         let _ = myself.cast(message());
                     } else {
-                        myself.send_after(after, message);
+                        myself.send_after(self.supervised.env.clock.timer(after), message);
                     }
                 }
                 Action::Stop { child } => {
@@ -237,7 +237,8 @@ impl SupervisorState {
         tracing::warn!(service = self.supervised.name, shard = shard.ctx.partition, "shard is stuck; ending it");
         actor.kill();
         let started = self.started[slot];
-        myself.send_after(GRACE, move || SupervisorMessage::GoneYet { slot, started });
+        let grace = self.supervised.env.clock.timer(GRACE);
+        myself.send_after(grace, move || SupervisorMessage::GoneYet { slot, started });
     }
 
     /// Rule of last resort: the thread is lost, the bulkhead gets a runtime of its own again.

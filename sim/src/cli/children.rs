@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sim::oracle::Violation;
 use sim::scenario::Scenario;
 
@@ -24,14 +25,14 @@ pub struct Seen {
     pub ads_late_s: u64,
 }
 
-/// Runs this program with `arguments`; `input` goes to its standard input.
+/// Runs this program with `arguments`; `input` goes to its standard input. Its answer is one document of JSON.
 ///
 /// # Errors
 /// The simulator itself failed: that is never a finding about the platform.
-pub fn child(arguments: &[String], input: Option<&str>) -> Result<Seen, String> {
+pub fn child<A: DeserializeOwned>(arguments: &[String], input: Option<&str>) -> Result<A, String> {
     let program = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let mut command = Command::new(program);
-    command.args(arguments).args(["--output", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut running = command.spawn().map_err(|error| format!("starting a world: {error}"))?;
     if let (Some(input), Some(mut pipe)) = (input, running.stdin.take()) {
@@ -50,7 +51,7 @@ pub fn child(arguments: &[String], input: Option<&str>) -> Result<Seen, String> 
 /// # Errors
 /// As `child`.
 pub fn scenario(scenario: &Scenario, more: &[&str]) -> Result<Seen, String> {
-    let mut arguments = vec!["replay".to_owned(), "-".to_owned()];
+    let mut arguments = ["replay", "-", "--output", "json"].map(str::to_owned).to_vec();
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     child(&arguments, Some(&scenario.to_json()))
 }

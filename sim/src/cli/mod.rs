@@ -4,6 +4,7 @@ mod children;
 pub mod compare;
 pub mod crashpoints;
 mod html;
+pub mod isolation;
 pub mod model;
 pub mod mutants;
 pub mod run;
@@ -56,6 +57,11 @@ pub enum Command {
     Compare(compare::Args),
     /// The commit protocol searched exhaustively, whole and with each rule weakened
     Model(model::Args),
+    /// Every pair of services and every kind of fault: does anybody feel it?
+    Isolation(isolation::Args),
+    /// One run of `isolation`
+    #[command(hide = true)]
+    IsolationRun,
     /// A scenario file again, as `shrink` saved it
     Replay(run::ReplayArgs),
     /// First diverging line of two trace files

@@ -159,13 +159,18 @@ impl std::fmt::Display for Milli {
 
 /// Runs a scenario on this thread, in virtual time. The processor time it took comes with it.
 pub fn simulate(scenario: Scenario, watch: Watch) -> Result<(Outcome, f64), WorldError> {
+    let started_s = overrides::cpu_s();
+    let outcome = in_virtual_time(world::run(scenario, watch))?;
+    Ok((outcome, overrides::cpu_s() - started_s))
+}
+
+/// Runs a world to its end on this thread; from now on this process has no real time.
+pub fn in_virtual_time<T>(world: impl Future<Output = Result<T, WorldError>>) -> Result<T, WorldError> {
     overrides::engage();
     quiet_panics();
-    let started_s = overrides::cpu_s();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().map_err(|e| WorldError::Start(e.to_string()))?;
-    let outcome = runtime.block_on(world::run(scenario, watch));
-    Ok((outcome?, overrides::cpu_s() - started_s))
+    runtime.block_on(world)
 }
 
 /// Injected panics are part of the plan; what the platform catches needs no backtrace on the screen.

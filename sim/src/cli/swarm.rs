@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> u8 {
     each(args.jobs, args.seeds as usize, |index| {
         let seed = args.from + index as u64;
         let arguments = arguments(seed, args);
-        let result = child(&arguments, None);
+        let result = child(&[arguments.as_slice(), &["--output".into(), "json".into()]].concat(), None);
         let mut gathered = locked(&gathered);
         gathered.add(seed, &arguments, result);
         let report = &gathered.report;
