@@ -104,7 +104,7 @@ pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Re
         return T::decode_or(datum);
     }
     match plans.get(found) {
-        Some(plan) => Ok(T::decode_resolved(datum, plan)?),
+        Some(plan) => T::decode_resolved_or(datum, plan),
         None => Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found }),
     }
 }
