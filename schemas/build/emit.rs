@@ -66,8 +66,10 @@ fn record(out: &mut String, all: &Definitions, full: &str, named: &Named, fields
         w(out, format!("        Datum::check(&self.{}, limits).map_err(|e| e.at(\"{field}\"))?;", ident(&f.name)));
     }
     w(out, "        Ok(())\n    }".into());
-    convert(out, all, fields);
-    w(out, format!("}}\n\n/// The schema's defaults, else zero or empty.\nimpl Default for {name}{anonymous} {{"));
+    convert(out);
+    w(out, "}\n".into());
+    fill(out, all, name, fields, !life.is_empty());
+    w(out, format!("/// The schema's defaults, else zero or empty.\nimpl Default for {name}{anonymous} {{"));
     w(out, "    fn default() -> Self {\n        Self {".into());
     for f in fields {
         let value = default_expr(&f.ty, f.default.as_ref()).map_err(|e| format!("{full}.{}: {e}", f.name))?;
@@ -78,22 +80,48 @@ fn record(out: &mut String, all: &Definitions, full: &str, named: &Named, fields
 }
 
 /// Fields as the writer has them, in its order; the rest stays at the schema's defaults.
-fn convert(out: &mut String, all: &Definitions, fields: &[Field]) {
+fn convert(out: &mut String) {
     w(
         out,
         "    fn convert(reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<Self, DecodeError> {".into(),
     );
     w(
         out,
-        "        let mut value = Self::default();\n        for op in plan.ops(step) {\n            match *op {".into(),
+        "        let mut value = Self::default();\n        value.fill(reader, plan, step)?;\n        Ok(value)\n    }"
+            .into(),
     );
+}
+
+/// What `convert` does, where the value is.
+fn fill(out: &mut String, all: &Definitions, name: &str, fields: &[Field], borrows: bool) {
+    let (generics, life) = if borrows { ("<'a>", "<'a>") } else { ("", "") };
+    let own = if borrows { "" } else { "<'a>" };
+    w(out, format!("impl{generics} {name}{life} {{\n    #[inline]"));
+    w(
+        out,
+        format!(
+            "    fn fill{own}(&mut self, reader: &mut Reader<'a>, plan: &'a Plan, step: StepId) -> Result<(), DecodeError> {{"
+        ),
+    );
+    w(out, "        for code in plan.codes(step) {\n            match code.what {".into());
     for (i, f) in fields.iter().enumerate() {
-        let (place, resolve) = (ident(&f.name), resolve_expr(all, &f.ty));
-        w(out, format!("                Op::Read {{ field: {i}, step }} => value.{place} = {resolve},"));
+        let (place, read, resolve) = (ident(&f.name), read_expr(all, &f.ty), resolve_expr(all, &f.ty));
+        w(out, format!("                {} => self.{place} = {read},", 4 * i));
+        if f.ty == Type::Long {
+            w(out, format!("                {} => self.{place} = i64::from(reader.read_int()?),", 4 * i + 1));
+        }
+        w(
+            out,
+            format!(
+                "                {} => {{\n                    let step = code.step;\n                    self.{place} = {resolve};\n                }}",
+                4 * i + 2
+            ),
+        );
     }
-    w(out, "                Op::Read { .. } => return Err(reader.error(DecodeErrorKind::TypeMismatch)),".into());
-    w(out, "                Op::Skip(step) => plan.skip(reader, step, 1)?,".into());
-    w(out, "                Op::Default { .. } => {}\n            }\n        }\n        Ok(value)\n    }".into());
+    w(out, "                Code::SKIP_TEXT => reader.skip_str()?,".into());
+    w(out, "                Code::SKIP => plan.skip(reader, code.step, 1)?,".into());
+    w(out, "                _ => return Err(reader.error(DecodeErrorKind::TypeMismatch)),".into());
+    w(out, "            }\n        }\n        Ok(())\n    }\n}\n".into());
 }
 
 fn enumeration(out: &mut String, full: &str, named: &Named, symbols: &[String], default: Option<&str>) {
@@ -172,10 +200,17 @@ fn traits(out: &mut String, all: &Definitions, top: &Top) {
     w(out, format!("        Ok(Self {{ {} }})\n    }}", fields.collect::<Vec<_>>().join(", ")));
     w(
         out,
-        format!(
-            "    #[inline]\n    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError> {{\n        resolve_exact(datum, plan, &Limits::{limits})\n    }}\n}}\n"
-        ),
+        "    #[inline]\n    fn decode_resolved_or<E: From<DecodeError>>(datum: &'a [u8], plan: &'a Plan) -> Result<Self, E> {".into(),
     );
+    w(out, format!("        let mut reader = Reader::new(datum, &Limits::{limits})?;"));
+    w(out, "        let mut value = Self::default();\n        let root = plan.root();".into());
+    w(
+        out,
+        "        if plan.codes(root).is_empty() {\n            value = Datum::resolve(&mut reader, plan, root)?;"
+            .into(),
+    );
+    w(out, "        } else {\n            value.fill(&mut reader, plan, root)?;\n        }".into());
+    w(out, "        reader.finish()?;\n        Ok(value)\n    }\n}\n".into());
 }
 
 fn builtin(out: &mut String, tops: &[Top]) {

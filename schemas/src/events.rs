@@ -2,11 +2,8 @@
 //! they were decoded from; money is in micros, times in milliseconds since the epoch, as the field names and docs say.
 
 use crate::{
-    codec::{
-        Array, Datum, Decode, DecodeError, DecodeErrorKind, Encode, EncodeError, Limits, Map, Reader, resolve_exact,
-        write_long,
-    },
-    plan::{Op, Plan, StepId},
+    codec::{Array, Datum, Decode, DecodeError, DecodeErrorKind, Encode, EncodeError, Limits, Map, Reader, write_long},
+    plan::{Code, Plan, StepId},
 };
 
 include!(concat!(env!("OUT_DIR"), "/events.rs"));

@@ -1,5 +1,6 @@
 //! Confluent's frame around a datum: one magic byte, then the schema's id.
-//! Source: Confluent wire format; magic 0 is followed by four bytes of id, big-endian.
+//! Source: Confluent wire format; magic 0 is followed by four bytes of id, big-endian, magic 1 by the 16 bytes of a GUID. Newer
+//! serializers put the same bytes into a header, and then the message is the datum alone.
 
 use crate::{
     codec::{Decode, DecodeError, Encode},
@@ -53,6 +54,20 @@ impl WireIdsSet {
     }
 }
 
+/// Header with the schema of a record's value, as the bytes before a datum would be.
+pub const VALUE_HEADER: &str = "__value_schema_id";
+/// The same for a record's key.
+pub const KEY_HEADER: &str = "__key_schema_id";
+
+/// What names the writer's schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// A number in one registry.
+    Id(u32),
+    /// The same in every registry.
+    Guid([u8; 16]),
+}
+
 /// Why a framed message could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -63,10 +78,16 @@ pub enum FrameError {
         bytes: usize,
     },
     /// Not a frame.
-    #[error("first byte is {found}, expected the magic byte 0: was this message framed for a schema registry?")]
+    #[error("first byte is {found}, expected the magic byte 0 or 1: was this message framed for a schema registry?")]
     Magic {
         /// The byte found.
         found: u8,
+    },
+    /// A header that is longer than its magic byte and id.
+    #[error("a schema header of {bytes} bytes: expected 5 with an id, 17 with a GUID")]
+    Header {
+        /// Bytes there are.
+        bytes: usize,
     },
     /// Written with another schema.
     #[error("written with schema id {found}, expected {expected}: resolve it with the writer's schema")]
@@ -75,6 +96,12 @@ pub enum FrameError {
         expected: u32,
         /// Id in the frame.
         found: u32,
+    },
+    /// Written with a schema that no plan knows by its GUID.
+    #[error("written with the schema of GUID {guid:032x}, for which there is no plan: add it when the registry has it")]
+    UnknownGuid {
+        /// The GUID, big-endian.
+        guid: u128,
     },
     /// The datum is bad; `byte` counts from the start of the datum.
     #[error(transparent)]
@@ -87,7 +114,9 @@ impl FrameError {
         match self {
             Self::Truncated { .. } => "frame_truncated",
             Self::Magic { .. } => "frame_magic",
+            Self::Header { .. } => "frame_header",
             Self::OtherSchema { .. } => "frame_other_schema",
+            Self::UnknownGuid { .. } => "frame_unknown_guid",
             Self::Datum(e) => e.kind(),
         }
     }
@@ -99,13 +128,66 @@ impl FrameError {
 /// Not a frame, an id without a plan, or a datum that `T` cannot take.
 #[inline]
 pub fn decode_with<'a, T: Decode<'a>>(message: &'a [u8], plans: &'a Plans) -> Result<T, FrameError> {
-    let (found, datum) = split(message)?;
+    match split(message) {
+        Ok((found, datum)) => by_id(found, datum, plans),
+        Err(FrameError::Magic { found: MAGIC_GUID }) => decode_headed(None, message, plans),
+        Err(e) => Err(e),
+    }
+}
+
+/// The same for a record whose header, if it has one, names the schema of a bare datum.
+///
+/// # Errors
+/// As `decode_with`.
+pub fn decode_headed<'a, T: Decode<'a>>(
+    header: Option<&[u8]>,
+    message: &'a [u8],
+    plans: &'a Plans,
+) -> Result<T, FrameError> {
+    let (writer, datum) = split_headed(header, message)?;
+    match writer {
+        Writer::Id(id) => by_id(id, datum, plans),
+        Writer::Guid(guid) => {
+            let id = plans.id_of(&guid).ok_or(FrameError::UnknownGuid { guid: u128::from_be_bytes(guid) })?;
+            by_id(id, datum, plans)
+        }
+    }
+}
+
+#[inline]
+fn by_id<'a, T: Decode<'a>>(found: u32, datum: &'a [u8], plans: &'a Plans) -> Result<T, FrameError> {
     if found == wire_id(T::SCHEMA_ID) {
         return T::decode_or(datum);
     }
     match plans.get(found) {
-        Some(plan) => Ok(T::decode_resolved(datum, plan)?),
+        Some(plan) => T::decode_resolved_or(datum, plan),
         None => Err(FrameError::OtherSchema { expected: T::SCHEMA_ID, found }),
+    }
+}
+
+/// Splits a record into its writer and datum: by the header, and then the message is the datum, else by its first bytes.
+///
+/// # Errors
+/// [`FrameError::Truncated`], [`FrameError::Magic`]; a header with bytes behind the id is no header of ours.
+pub fn split_headed<'m>(header: Option<&[u8]>, message: &'m [u8]) -> Result<(Writer, &'m [u8]), FrameError> {
+    match header {
+        None => split_any(message),
+        Some(header) => match split_any(header)? {
+            (writer, []) => Ok((writer, message)),
+            _ => Err(FrameError::Header { bytes: header.len() }),
+        },
+    }
+}
+
+/// Splits a frame of either form.
+///
+/// # Errors
+/// [`FrameError::Truncated`], [`FrameError::Magic`].
+pub fn split_any(message: &[u8]) -> Result<(Writer, &[u8]), FrameError> {
+    let (head, datum) = message.split_at(header_bytes(message)?);
+    match head[1..].try_into() {
+        Ok(guid) => Ok((Writer::Guid(guid), datum)),
+        Err(_) => split(message).map(|(id, datum)| (Writer::Id(id), datum)),
     }
 }
 

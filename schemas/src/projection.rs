@@ -142,11 +142,11 @@ impl Projection {
         let mut reader = Reader::new(datum, limits)?;
         for instruction in &self.program {
             match *instruction {
-                Instruction::Text(slot) => slots[slot] = Slot::Text(reader.read_str()?),
+                Instruction::Text(slot) => slots[slot] = Slot::Text(reader.read_lone_str()?),
                 Instruction::Long(slot) => slots[slot] = Slot::Long(reader.read_long()?),
                 Instruction::NullableText(slot) => {
                     let branch = reader.read_branch(2)?;
-                    slots[slot] = if branch == 0 { Slot::Null } else { Slot::Text(reader.read_str()?) };
+                    slots[slot] = if branch == 0 { Slot::Null } else { Slot::Text(reader.read_lone_str()?) };
                 }
                 Instruction::SkipTexts(n) => {
                     for _ in 0..n {
@@ -166,8 +166,17 @@ impl Projection {
                 Instruction::SkipTextMap => {
                     reader.entries(Reader::skip_str)?;
                 }
-                Instruction::Take(slot, step) => slots[slot] = self.take(&mut reader, step)?,
-                Instruction::Skip(step) => self.plan.skip(&mut reader, step, 1)?,
+                // A copy walks: a reader whose address nobody takes lives in registers.
+                Instruction::Take(slot, step) => {
+                    let mut walker = reader;
+                    slots[slot] = self.take(&mut walker, step)?;
+                    reader = walker;
+                }
+                Instruction::Skip(step) => {
+                    let mut walker = reader;
+                    self.plan.skip(&mut walker, step, 1)?;
+                    reader = walker;
+                }
                 Instruction::Default(slot, ref fallback) => slots[slot] = fallback.slot(),
             }
         }

@@ -110,3 +110,27 @@ fn frames_of_other_writers_go_through_their_plan() {
     message[4] = 1;
     assert_eq!(frame::decode_with::<ImpressionEvent<'_>>(&message, &plans), Ok(event));
 }
+
+/// Newer serializers name the schema by a GUID, before the datum or in a header.
+#[test]
+fn guids_and_headers_name_the_writer_too() {
+    let mut plans = Plans::new(Schema::parse(builtin()[0].avsc).unwrap());
+    plans.add_guid([7; 16], 1);
+    let event = ImpressionEvent { event_id: "e", ..Default::default() };
+    let mut framed = Vec::new();
+    frame::encode(&event, &mut framed);
+    let (head, datum) = framed.split_at(frame::HEADER_BYTES);
+    let guid = [&[frame::MAGIC_GUID][..], &[7; 16]].concat();
+    let long = [&guid[..], datum].concat();
+    let read = |header, message| frame::decode_headed::<ImpressionEvent<'_>>(header, message, &plans);
+    assert_eq!(frame::decode_with(&long, &plans), Ok(event));
+    for (header, message) in [(None, &framed[..]), (None, &long), (Some(head), datum), (Some(&guid[..]), datum)] {
+        assert_eq!(read(header, message), Ok(event));
+    }
+    let kind = |header, message| read(header, message).unwrap_err().kind();
+    assert_eq!(kind(Some(&[1; 17]), datum), "frame_unknown_guid");
+    assert_eq!(kind(Some(&[1; 16]), datum), "frame_truncated");
+    assert_eq!(kind(Some(&framed), datum), "frame_header");
+    assert_eq!(kind(Some(&[9]), datum), "frame_magic");
+    assert_eq!(kind(Some(&[]), datum), "frame_truncated");
+}

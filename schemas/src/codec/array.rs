@@ -116,17 +116,17 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = reader.byte();
-        let len = reader.items(false, T::skip)?;
+        let len = pass::<T>(reader)?;
         let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        reader.items(false, T::skip).map(|_| ())
+        pass::<T>(reader).map(|_| ())
     }
 
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
@@ -143,6 +143,15 @@ impl<'a, T: Datum<'a>> Datum<'a> for Array<'a, T> {
         let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
     }
+}
+
+/// Checks all items; returns their number. A copy of the reader walks, so that the caller's stays in registers.
+#[inline(always)]
+fn pass<'a, T: Datum<'a>>(reader: &mut Reader<'a>) -> Result<usize, DecodeError> {
+    let mut walker = *reader;
+    let len = walker.items(false, T::skip)?;
+    *reader = walker;
+    Ok(len)
 }
 
 /// Items of an [`Array`].

@@ -125,17 +125,17 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = reader.byte();
-        let len = reader.entries(V::skip)?;
+        let len = pass::<V>(reader)?;
         let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: None } })
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        reader.entries(V::skip).map(|_| ())
+        pass::<V>(reader).map(|_| ())
     }
 
     fn check(&self, limits: &Limits) -> Result<(), EncodeError> {
@@ -152,6 +152,15 @@ impl<'a, V: Datum<'a>> Datum<'a> for Map<'a, V> {
         let blocks = reader.since(start);
         Ok(Self { form: Form::Encoded { blocks, len, via: Some(via) } })
     }
+}
+
+/// Checks all entries; returns their number. A copy of the reader walks, so that the caller's stays in registers.
+#[inline(always)]
+fn pass<'a, V: Datum<'a>>(reader: &mut Reader<'a>) -> Result<usize, DecodeError> {
+    let mut walker = *reader;
+    let len = walker.entries(V::skip)?;
+    *reader = walker;
+    Ok(len)
 }
 
 /// Entries of a [`Map`].

@@ -106,23 +106,15 @@ pub trait Decode<'a>: Sized {
     ///
     /// # Errors
     /// As `decode`, or the writer has what this type cannot take.
-    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError>;
-}
-
-/// Decodes one value of a plan's writer that must fill `datum` exactly.
-///
-/// # Errors
-/// As [`Decode::decode_resolved`].
-#[inline]
-pub(crate) fn resolve_exact<'a, T: Datum<'a>>(
-    datum: &'a [u8],
-    plan: &'a Plan,
-    limits: &'static Limits,
-) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(datum, limits)?;
-    let value = T::resolve(&mut reader, plan, plan.root())?;
-    reader.finish()?;
-    Ok(value)
+    #[inline]
+    fn decode_resolved(datum: &'a [u8], plan: &'a Plan) -> Result<Self, DecodeError> {
+        Self::decode_resolved_or(datum, plan)
+    }
+    /// The same with the caller's error.
+    ///
+    /// # Errors
+    /// As `decode_resolved`.
+    fn decode_resolved_or<E: From<DecodeError>>(datum: &'a [u8], plan: &'a Plan) -> Result<Self, E>;
 }
 
 #[cfg(test)]

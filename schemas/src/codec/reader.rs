@@ -1,6 +1,10 @@
-//! A cursor over one datum.
+//! A cursor over one datum. Its slow paths are functions over plain values: a cursor whose address nobody takes lives in
+//! registers.
 
-use super::{DecodeError, DecodeErrorKind as Kind, Limits, text::TextRun};
+use super::{
+    DecodeError, DecodeErrorKind as Kind, Limits,
+    text::{TextRun, look_ahead},
+};
 
 /// Reads Avro's primitives from the front of a datum and remembers where it is.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +53,10 @@ impl<'a> Reader<'a> {
         &self.bytes[start..self.position]
     }
 
+    /// The position never passes the end, so neither this nor a step forward that was checked can overflow.
     #[inline(always)]
     fn left(&self) -> usize {
-        self.bytes.len() - self.position
+        self.bytes.len().wrapping_sub(self.position)
     }
 
     /// Ends the datum.
@@ -63,14 +68,9 @@ impl<'a> Reader<'a> {
         if self.left() == 0 { Ok(()) } else { Err(self.error(Kind::TrailingBytes)) }
     }
 
-    #[cold]
+    #[inline(always)]
     pub(crate) fn error(&self, kind: Kind) -> DecodeError {
-        DecodeError { kind, byte: self.byte() }
-    }
-
-    #[cold]
-    fn error_at(&self, kind: Kind, byte: usize) -> DecodeError {
-        DecodeError { kind, byte }
+        error_at(kind, self.position)
     }
 
     /// A long: zigzag, seven bits a byte.
@@ -81,69 +81,37 @@ impl<'a> Reader<'a> {
     pub fn read_long(&mut self) -> Result<i64, DecodeError> {
         match self.bytes.get(self.position) {
             Some(&first) if first < 0x80 => {
-                self.position += 1;
+                self.position = self.position.wrapping_add(1);
                 Ok(zigzag(u64::from(first)))
             }
-            _ => self.read_long_many(),
-        }
-    }
-
-    /// Two to eight bytes at once: the end is the first byte without its high bit, then the seven-bit groups are pushed
-    /// together in three steps.
-    #[inline(always)]
-    fn read_long_many(&mut self) -> Result<i64, DecodeError> {
-        let Some(chunk) = self.bytes[self.position..].first_chunk::<8>() else { return self.read_long_slowly() };
-        let word = u64::from_le_bytes(*chunk);
-        let ends = !word & 0x8080_8080_8080_8080;
-        if ends == 0 {
-            return self.read_long_slowly();
-        }
-        self.position += ends.trailing_zeros() as usize / 8 + 1;
-        let value = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
-        let value = (value & 0x007f_007f_007f_007f) | ((value & 0x7f00_7f00_7f00_7f00) >> 1);
-        let value = (value & 0x0000_3fff_0000_3fff) | ((value & 0x3fff_0000_3fff_0000) >> 2);
-        let value = (value & 0x0000_0000_0fff_ffff) | ((value & 0x0fff_ffff_0000_0000) >> 4);
-        Ok(zigzag(value))
-    }
-
-    /// Near the end of the datum, and for nine or ten bytes.
-    #[cold]
-    fn read_long_slowly(&mut self) -> Result<i64, DecodeError> {
-        let mut value = 0_u64;
-        for (i, &byte) in self.bytes[self.position..].iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte < 0x80 {
-                // The tenth byte holds the last bit of 64.
-                if i == 9 && byte > 1 {
-                    return Err(self.error(Kind::Varint));
-                }
-                self.position += i + 1;
-                return Ok(zigzag(value));
+            _ => {
+                let (value, position) = read_long_many(self.bytes, self.position)?;
+                self.position = position;
+                Ok(value)
             }
         }
-        Err(self.error(if self.left() >= 10 { Kind::Varint } else { Kind::Truncated }))
     }
 
     /// An int: as a long, within 32 bits.
     ///
     /// # Errors
     /// As `read_long`, or out of range.
-    #[inline]
+    #[inline(always)]
     pub fn read_int(&mut self) -> Result<i32, DecodeError> {
         let byte = self.byte();
-        i32::try_from(self.read_long()?).map_err(|_| self.error_at(Kind::IntRange, byte))
+        i32::try_from(self.read_long()?).map_err(|_| error_at(Kind::IntRange, byte))
     }
 
     /// The index of a symbol below `count`.
     ///
     /// # Errors
     /// As `read_long`, or out of range.
-    #[inline]
+    #[inline(always)]
     pub fn read_index(&mut self, count: usize) -> Result<usize, DecodeError> {
         let byte = self.byte();
         match usize::try_from(self.read_long()?) {
             Ok(index) if index < count => Ok(index),
-            _ => Err(self.error_at(Kind::Symbol, byte)),
+            _ => Err(error_at(Kind::Symbol, byte)),
         }
     }
 
@@ -156,7 +124,7 @@ impl<'a> Reader<'a> {
         let byte = self.byte();
         match usize::try_from(self.read_long()?) {
             Ok(index) if index < count => Ok(index),
-            _ => Err(self.error_at(Kind::Branch, byte)),
+            _ => Err(error_at(Kind::Branch, byte)),
         }
     }
 
@@ -170,7 +138,7 @@ impl<'a> Reader<'a> {
             return Err(self.error(Kind::Truncated));
         }
         let start = self.position;
-        self.position += n;
+        self.position = self.position.wrapping_add(n);
         Ok(self.since(start))
     }
 
@@ -192,7 +160,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn read_length(&mut self) -> Result<usize, DecodeError> {
         let byte = self.byte();
-        usize::try_from(self.read_long()?).map_err(|_| self.error_at(Kind::Length, byte))
+        usize::try_from(self.read_long()?).map_err(|_| error_at(Kind::Length, byte))
     }
 
     /// Bytes with their length before them; the message limit is their limit.
@@ -212,25 +180,12 @@ impl<'a> Reader<'a> {
             && first & 0x81 == 0
             && usize::from(first / 2) < self.left()
         {
-            let start = self.position + 1;
-            self.position = start + usize::from(first / 2);
+            let start = self.position.wrapping_add(1);
+            self.position = start.wrapping_add(usize::from(first / 2));
             return Ok(start);
         }
-        self.long_string_start()
-    }
-
-    #[inline(never)]
-    fn long_string_start(&mut self) -> Result<usize, DecodeError> {
-        let byte = self.position;
-        let length = self.read_length()?;
-        if length > self.limits.string_bytes {
-            return Err(self.error_at(Kind::StringLimit, byte));
-        }
-        if length > self.left() {
-            return Err(self.error(Kind::Truncated));
-        }
-        let start = self.position;
-        self.position += length;
+        let (start, end) = long_string(self.bytes, self.position, self.limits)?;
+        self.position = end;
         Ok(start)
     }
 
@@ -241,10 +196,24 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub fn read_str(&mut self) -> Result<&'a str, DecodeError> {
         let start = self.string_start()?;
-        match self.text.get(self.bytes, start, self.position) {
-            Ok(text) => Ok(text),
-            Err(at) => Err(self.error_at(Kind::Utf8, start + at)),
+        if let Some(text) = self.text.get(start, self.position) {
+            return Ok(text);
         }
+        self.text =
+            self.text.extend(self.bytes, start, self.position).map_err(|at| error_at(Kind::Utf8, start + at))?;
+        // No character ends elsewhere: the run is ASCII, or it is this string.
+        self.text.get(start, self.position).ok_or(error_at(Kind::Utf8, start))
+    }
+
+    /// A string that stands among others that are only checked.
+    ///
+    /// # Errors
+    /// As `read_str`.
+    #[inline(always)]
+    pub(crate) fn read_lone_str(&mut self) -> Result<&'a str, DecodeError> {
+        let start = self.string_start()?;
+        let text = std::str::from_utf8(&self.bytes[start..self.position]);
+        text.map_err(|e| error_at(Kind::Utf8, start + e.valid_up_to()))
     }
 
     /// Checks a string and passes over it.
@@ -253,10 +222,23 @@ impl<'a> Reader<'a> {
     /// As `read_str`.
     #[inline(always)]
     pub fn skip_str(&mut self) -> Result<(), DecodeError> {
+        if let Some(&first) = self.bytes.get(self.position)
+            && first & 0x81 == 0
+        {
+            let end = self.position.wrapping_add(usize::from(first / 2)).wrapping_add(1);
+            // What is known to be ASCII is also there.
+            if end <= self.text.ascii_end {
+                self.position = end;
+                return Ok(());
+            }
+        }
         let start = self.string_start()?;
-        match self.text.check(self.bytes, start, self.position) {
-            Ok(()) => Ok(()),
-            Err(at) => Err(self.error_at(Kind::Utf8, start + at)),
+        match look_ahead(self.bytes, start, self.position) {
+            Ok(ascii_end) => {
+                self.text.ascii_end = ascii_end;
+                Ok(())
+            }
+            Err(at) => Err(error_at(Kind::Utf8, start + at)),
         }
     }
 
@@ -268,7 +250,7 @@ impl<'a> Reader<'a> {
     pub fn read_boolean(&mut self) -> Result<bool, DecodeError> {
         match self.bytes.get(self.position) {
             Some(&flag @ (0 | 1)) => {
-                self.position += 1;
+                self.position = self.position.wrapping_add(1);
                 Ok(flag == 1)
             }
             Some(_) => Err(self.error(Kind::Boolean)),
@@ -280,7 +262,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated, or more items than bytes or limits allow.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_block(&mut self, zero_width: bool) -> Result<Option<Block>, DecodeError> {
         let byte = self.byte();
         let count = self.read_long()?;
@@ -290,16 +272,16 @@ impl<'a> Reader<'a> {
         let mut end = None;
         if count < 0 {
             let size = self.read_length()?;
-            end = Some(self.byte().checked_add(size).ok_or_else(|| self.error_at(Kind::BlockSize, byte))?);
+            end = Some(self.byte().checked_add(size).ok_or_else(|| error_at(Kind::BlockSize, byte))?);
         }
         let items = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
         if zero_width {
             match self.empty_items.checked_sub(items) {
                 Some(left) => self.empty_items = left,
-                None => return Err(self.error_at(Kind::ItemLimit, byte)),
+                None => return Err(error_at(Kind::ItemLimit, byte)),
             }
         } else if items > self.left() {
-            return Err(self.error_at(Kind::Truncated, byte));
+            return Err(error_at(Kind::Truncated, byte));
         }
         Ok(Some(Block { items, end }))
     }
@@ -308,13 +290,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As `next_block`, or more entries than the limit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_map_block(&mut self, entries: &mut usize) -> Result<Option<Block>, DecodeError> {
         let byte = self.byte();
         let block = self.next_block(false)?;
         *entries += block.map_or(0, |b| b.items);
         if *entries > self.limits.map_entries {
-            return Err(self.error_at(Kind::MapLimit, byte));
+            return Err(error_at(Kind::MapLimit, byte));
         }
         Ok(block)
     }
@@ -323,7 +305,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// It did not.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_block(&self, block: Block) -> Result<(), DecodeError> {
         match block.end {
             Some(end) if end != self.byte() => Err(self.error(Kind::BlockSize)),
@@ -335,7 +317,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As `next_block` and `item`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn items(
         &mut self,
         zero_width: bool,
@@ -356,7 +338,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As `next_map_block`, a bad key, and `value`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entries(
         &mut self,
         mut value: impl FnMut(&mut Self) -> Result<(), DecodeError>,
@@ -380,7 +362,66 @@ pub(crate) struct Block {
     end: Option<usize>,
 }
 
-#[inline]
+#[inline(always)]
+fn error_at(kind: Kind, byte: usize) -> DecodeError {
+    DecodeError { kind, byte }
+}
+
+/// Two to eight bytes at once: the end is the first byte without its high bit, then the seven-bit groups are pushed
+/// together in three steps. Returns the number and where it ended.
+#[inline(always)]
+fn read_long_many(bytes: &[u8], position: usize) -> Result<(i64, usize), DecodeError> {
+    let Some(chunk) = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>()) else {
+        return read_long_slowly(bytes, position);
+    };
+    let word = u64::from_le_bytes(*chunk);
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return read_long_slowly(bytes, position);
+    }
+    let value = word & (ends ^ ends.wrapping_sub(1)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let value = (value & 0x007f_007f_007f_007f) | ((value & 0x7f00_7f00_7f00_7f00) >> 1);
+    let value = (value & 0x0000_3fff_0000_3fff) | ((value & 0x3fff_0000_3fff_0000) >> 2);
+    let value = (value & 0x0000_0000_0fff_ffff) | ((value & 0x0fff_ffff_0000_0000) >> 4);
+    Ok((zigzag(value), position.wrapping_add(ends.trailing_zeros() as usize / 8 + 1)))
+}
+
+/// Near the end of the datum, and for nine or ten bytes.
+#[inline(never)]
+fn read_long_slowly(bytes: &[u8], position: usize) -> Result<(i64, usize), DecodeError> {
+    let rest = bytes.get(position..).unwrap_or_default();
+    let mut value = 0_u64;
+    for (i, &byte) in rest.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            // The tenth byte holds the last bit of 64.
+            if i == 9 && byte > 1 {
+                return Err(error_at(Kind::Varint, position));
+            }
+            return Ok((zigzag(value), position + i + 1));
+        }
+    }
+    Err(error_at(if rest.len() >= 10 { Kind::Varint } else { Kind::Truncated }, position))
+}
+
+/// Start and end of a string of 64 bytes or more, or of one that is wrong.
+#[inline(never)]
+fn long_string(bytes: &[u8], position: usize, limits: &Limits) -> Result<(usize, usize), DecodeError> {
+    let (length, start) = match bytes.get(position) {
+        Some(&first) if first < 0x80 => (zigzag(u64::from(first)), position + 1),
+        _ => read_long_many(bytes, position)?,
+    };
+    let length = usize::try_from(length).map_err(|_| error_at(Kind::Length, position))?;
+    if length > limits.string_bytes {
+        return Err(error_at(Kind::StringLimit, position));
+    }
+    if length > bytes.len() - start {
+        return Err(error_at(Kind::Truncated, start));
+    }
+    Ok((start, start + length))
+}
+
+#[inline(always)]
 fn zigzag(raw: u64) -> i64 {
     (raw >> 1) as i64 ^ -((raw & 1) as i64)
 }

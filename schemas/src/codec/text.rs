@@ -9,64 +9,97 @@ const AHEAD_BYTES: usize = 160;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TextRun<'a> {
     /// All bytes before this offset, from some string that was read, are ASCII.
-    ascii_end: usize,
+    pub ascii_end: usize,
     /// A part of that run as text.
     text: &'a str,
     text_start: usize,
-    text_end: usize,
 }
 
 impl<'a> TextRun<'a> {
-    /// `bytes[start..end]` as text, or the offset in it of the first bad byte.
+    /// The bytes from `start` to `end` as text, if they are in the run.
     #[inline(always)]
-    pub fn get(&mut self, bytes: &'a [u8], start: usize, end: usize) -> Result<&'a str, usize> {
-        if end <= self.text_end
-            && let Some(text) = self.text.get(start.wrapping_sub(self.text_start)..end.wrapping_sub(self.text_start))
-        {
-            return Ok(text);
-        }
-        self.extend(bytes, start, end)
+    pub fn get(&self, start: usize, end: usize) -> Option<&'a str> {
+        self.text.get(start.wrapping_sub(self.text_start)..end.wrapping_sub(self.text_start))
     }
 
-    /// Whether `bytes[start..end]` is text, or the offset in it of the first bad byte.
-    #[inline(always)]
-    pub fn check(&mut self, bytes: &'a [u8], start: usize, end: usize) -> Result<(), usize> {
-        if end <= self.ascii_end { Ok(()) } else { self.look_ahead(bytes, start, end) }
-    }
-
+    /// A run that holds `bytes[start..end]`, or the offset in it of the first bad byte.
     #[inline(never)]
-    fn extend(&mut self, bytes: &'a [u8], start: usize, end: usize) -> Result<&'a str, usize> {
-        if end > self.ascii_end {
-            self.look_ahead(bytes, start, end)?;
-        }
-        let run = self.ascii_end.max(end);
-        let text = std::str::from_utf8(&bytes[start..run]).map_err(|e| e.valid_up_to())?;
-        (self.text, self.text_start, self.text_end) = (text, start, run);
-        // No character ends elsewhere: the run is ASCII, or it is this string.
-        text.get(..end - start).ok_or(0)
-    }
-
-    #[inline(never)]
-    fn look_ahead(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), usize> {
-        let window = &bytes[start..bytes.len().min(end + AHEAD_BYTES)];
-        self.ascii_end = start + ascii_run(window);
-        if end <= self.ascii_end {
-            return Ok(());
-        }
-        std::str::from_utf8(&bytes[start..end]).map(|_| ()).map_err(|e| e.valid_up_to())
+    pub fn extend(self, bytes: &'a [u8], start: usize, end: usize) -> Result<Self, usize> {
+        let ascii_end = if end > self.ascii_end { look_ahead(bytes, start, end)? } else { self.ascii_end };
+        let text = std::str::from_utf8(&bytes[start..ascii_end.max(end)]).map_err(|e| e.valid_up_to())?;
+        Ok(Self { ascii_end, text, text_start: start })
     }
 }
 
-/// Length of the ASCII prefix.
-#[inline]
-fn ascii_run(bytes: &[u8]) -> usize {
-    let mut run = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let high = u64::from_le_bytes(chunk.try_into().unwrap_or([0xff; 8])) & 0x8080_8080_8080_8080;
-        if high != 0 {
-            return run + high.trailing_zeros() as usize / 8;
-        }
-        run += 8;
+/// The end of the ASCII run that starts at `start`, if `bytes[start..end]` is text; else the offset in it of the first bad
+/// byte.
+#[inline(never)]
+pub(super) fn look_ahead(bytes: &[u8], start: usize, end: usize) -> Result<usize, usize> {
+    let ascii_end = start + ascii_run(&bytes[start..bytes.len().min(end + AHEAD_BYTES)]);
+    if ascii_end < end {
+        std::str::from_utf8(&bytes[start..end]).map_err(|e| e.valid_up_to())?;
     }
-    run + bytes[run..].iter().take_while(|b| b.is_ascii()).count()
+    Ok(ascii_end)
+}
+
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Length of the ASCII prefix.
+#[inline(always)]
+fn ascii_run(bytes: &[u8]) -> usize {
+    let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().unwrap_or([0xff; 8])) & HIGH;
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let clean =
+        |block: &&[u8; 32]| word(&block[..8]) | word(&block[8..16]) | word(&block[16..24]) | word(&block[24..]) == 0;
+    let run = 32 * blocks.iter().take_while(clean).count();
+    let rest = if run / 32 < blocks.len() { &blocks[run / 32][..] } else { rest };
+    let (words, tail) = rest.as_chunks::<8>();
+    for (i, chunk) in words.iter().enumerate() {
+        let high = word(chunk);
+        if high != 0 {
+            return run.wrapping_add(8 * i + high.trailing_zeros() as usize / 8);
+        }
+    }
+    let run = run.wrapping_add(rest.len() - tail.len());
+    // The last eight bytes, of which the first were looked at.
+    match bytes.last_chunk::<8>() {
+        Some(last) if !tail.is_empty() => {
+            let high = (u64::from_le_bytes(*last) & HIGH) >> (64 - 8 * tail.len());
+            if high == 0 { bytes.len() } else { run.wrapping_add(high.trailing_zeros() as usize / 8) }
+        }
+        _ => run + tail.iter().take_while(|b| b.is_ascii()).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ascii_prefix_is_found_at_any_length() {
+        for len in 0..100 {
+            for bad in 0..=len {
+                let mut bytes = vec![b'a'; len];
+                bytes[bad..].iter_mut().step_by(3).for_each(|b| *b = 0xc3);
+                assert_eq!(ascii_run(&bytes), bad, "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_what_the_standard_library_takes_for_text() {
+        let text = "abcdefgh\u{e9}ijklmnopqrstuvwxyz0123456789ABCDEF\u{1f600}GHIJKLMNOPQR";
+        let mut bytes = text.as_bytes().to_vec();
+        for bad in [None, Some(3), Some(8), Some(40)] {
+            bad.into_iter().for_each(|at: usize| bytes[at] = 0xff);
+            for start in 0..bytes.len() {
+                for end in start..=bytes.len() {
+                    let expected = std::str::from_utf8(&bytes[start..end]).map_err(|e| e.valid_up_to());
+                    assert_eq!(look_ahead(&bytes, start, end).map(|_| ()), expected.map(|_| ()));
+                    let run = TextRun::default().extend(&bytes, start, end);
+                    assert_eq!(run.map(|run| run.get(start, end)), expected.map(Some));
+                }
+            }
+        }
+    }
 }

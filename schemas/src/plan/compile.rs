@@ -1,6 +1,6 @@
 //! From a pair of schemas to steps.
 
-use super::{Op, Plan, RecordStep, Step, StepId, StepNode, default};
+use super::{Op, Plan, RecordStep, Step, StepId, StepNode, code, default};
 use crate::{
     codec::DecodeErrorKind as E,
     compat::{Checked, CompatError, promotes, same_name},
@@ -24,6 +24,7 @@ pub(super) fn plan(writer: &Schema, reader: &Schema) -> Result<Plan, CompatError
     let root = compiler.pair(writer.root(), reader.root(), 0)?;
     let mut nodes = compiler.nodes;
     mark_same(&mut nodes);
+    code::assemble(&mut nodes);
     Ok(Plan { reader: Arc::new(reader.clone()), nodes, root })
 }
 
@@ -144,7 +145,7 @@ impl Compiler<'_> {
         }
         ops.extend(defaults.map(|(field, json)| Op::Default { field, json }));
         let in_order = ops.iter().filter_map(Op::field).is_sorted();
-        Ok(Step::Record(RecordStep { ops: ops.into(), in_order }))
+        Ok(Step::Record(RecordStep { ops: ops.into(), codes: Box::default(), in_order }))
     }
 
     /// Steps for a type that only the writer has.
@@ -167,7 +168,8 @@ impl Compiler<'_> {
             Kind::Enum(e) => Step::Enum((0..e.symbols.len() as u32).map(Some).collect()),
             Kind::Record(record) => {
                 let fields = record.fields.iter().map(|f| self.skipped(f.ty, depth).map(Op::Skip));
-                Step::Record(RecordStep { ops: fields.collect::<Result<_, _>>()?, in_order: true })
+                let ops = fields.collect::<Result<_, _>>()?;
+                Step::Record(RecordStep { ops, codes: Box::default(), in_order: true })
             }
             kind => primitive(kind, kind),
         };

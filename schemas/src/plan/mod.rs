@@ -3,11 +3,13 @@
 //! Source: Avro 1.12 specification, "Schema Resolution". Where a union offers a choice, a branch that can read everything
 //! wins, so that whatever the compatibility check accepts is decoded.
 
+mod code;
 mod compile;
 mod default;
 mod plans;
 mod skip;
 
+pub(crate) use code::Code;
 pub use plans::Plans;
 
 use crate::{
@@ -84,6 +86,8 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct RecordStep {
     pub ops: Box<[Op]>,
+    /// The same for a generated type.
+    pub codes: Box<[Code]>,
     /// Fields come out in the reader's order.
     pub in_order: bool,
 }
@@ -124,9 +128,9 @@ impl Plan {
 
     /// What to do for a record; nothing for anything else.
     #[inline]
-    pub(crate) fn ops(&self, id: StepId) -> &[Op] {
+    pub(crate) fn codes(&self, id: StepId) -> &[Code] {
         match &self.node(id).step {
-            Step::Record(record) => &record.ops,
+            Step::Record(record) => &record.codes,
             _ => &[],
         }
     }
