@@ -56,6 +56,7 @@ need mvn maven
 want python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || want python3-venv python3-venv
 want curl curl
+need promtool prometheus
 if ! command -v cargo >/dev/null; then
     printf 'test.sh: Rust is missing; install it from https://rustup.rs and start again\n' >&2
     exit 1

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{demo, schemas, topics, up, verify, version};
+use crate::commands::{ask, completions, config, demo, doctor, produce, schemas, topics, up, verify, version};
 use crate::exit::CommandError;
 
 /// How results are written; progress and hints go to stderr either way.
@@ -38,6 +38,15 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
+    Produce(produce::ProduceArgs),
+    Tap(ask::TapArgs),
+    Lag(ask::LagArgs),
+    Actors(ask::ActorsArgs),
+    Graph(ask::GraphArgs),
+    Explain(ask::ExplainArgs),
+    Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
     /// Print the version of this build
     #[command(after_help = "Example:\n  bulkhead version --output json")]
     Version,
@@ -52,6 +61,15 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
+        Command::Produce(args) => produce::run(args, cli.output),
+        Command::Tap(args) => ask::tap(args, cli.output),
+        Command::Lag(args) => ask::lag(args, cli.output),
+        Command::Actors(args) => ask::actors(args, cli.output),
+        Command::Graph(args) => ask::graph(args, cli.output),
+        Command::Explain(args) => ask::explain(args, cli.output),
+        Command::Config(args) => config::run(args, cli.output),
+        Command::Doctor(args) => doctor::run(args, cli.output),
+        Command::Completions(args) => completions::run(args),
         Command::Version => version::run(cli.output),
     };
     result.unwrap_or_else(|error| {

@@ -1,10 +1,19 @@
-//! Configuration: flag, then environment, then file, then default. An unknown key is an error that names its place.
+//! Configuration: flag, then environment, then file, then default. Typed; every key stands once in `keys`; everything that is
+//! wrong is told at once, with its place.
 
+mod file;
+pub mod keys;
+pub mod reference;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
+
+use crate::edge::config::EdgeConfig;
+use keys::{KEYS, Key, count, duration, size};
 
 /// Looked for in the working directory where no other file is named.
 const FILE: &str = "bulkhead.toml";
@@ -13,9 +22,8 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 /// Where the admin listener is if nobody says otherwise.
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:8081";
-const KEYS: [&str; 6] = ["data", "partitions", "lists", "instance", "registry_url", "registry_listen"];
-const PARTITIONS_DEFAULT: u32 = 4;
-const PARTITIONS_MAX: u32 = 256;
+/// Partitions of every topic if nobody says otherwise.
+pub const PARTITIONS_DEFAULT: u32 = 4;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +32,12 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} has {bytes} bytes, at most {FILE_MAX_BYTES} are read; is it the right file?", .path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
-    #[error("{} line {line}: {what}", .path.display())]
-    Syntax { path: PathBuf, line: usize, what: String },
-    #[error("{key}: {what}")]
-    Value { key: &'static str, what: String },
+    #[error("{} line {line}: {what}\n    {snippet}", .path.display())]
+    Syntax { path: PathBuf, line: usize, what: String, snippet: String },
+    #[error("{key}: {what} ({origin})")]
+    Value { key: &'static str, what: String, origin: Origin },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Many(Vec<ConfigError>),
 }
 
 impl ConfigError {
@@ -38,7 +48,36 @@ impl ConfigError {
             Self::TooLarge { .. } => "TOO_LARGE",
             Self::Syntax { .. } => "SYNTAX",
             Self::Value { .. } => "VALUE",
+            Self::Many(_) => "MANY",
         }
+    }
+
+    /// Line of the file; 0 where there is none.
+    fn line(&self) -> usize {
+        match self {
+            Self::Syntax { line, .. } => *line,
+            _ => 0,
+        }
+    }
+}
+
+/// Where a value is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File,
+    Environment,
+    Flag,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+        })
     }
 }
 
@@ -68,29 +107,113 @@ pub struct PlatformArgs {
     pub registry_listen: Option<SocketAddr>,
 }
 
-/// Keys of the file.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-struct File {
-    data: Option<PathBuf>,
-    partitions: Option<u32>,
-    lists: Option<PathBuf>,
-    instance: Option<String>,
-    registry_url: Option<String>,
-    registry_listen: Option<SocketAddr>,
+impl PlatformArgs {
+    /// Flags by the names of their keys.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let all = [
+            ("data", self.data.as_ref().map(path)),
+            ("partitions", self.partitions.map(|count| count.to_string())),
+            ("lists", self.lists.as_ref().map(path)),
+            ("instance", self.instance.clone()),
+            ("registry_url", self.registry_url.clone()),
+            ("registry_listen", self.registry_listen.map(|address| address.to_string())),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
 }
 
 /// What a platform is run with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `None`: not stated anywhere.
     pub data: Option<PathBuf>,
+    /// Of a new directory.
     pub partitions: u32,
+    /// Somebody asked for that count: a directory with another one is refused.
+    pub partitions_stated: bool,
     pub lists: Option<PathBuf>,
     pub instance: String,
     /// `None`: the embedded registry.
     pub registry_url: Option<String>,
     pub registry_listen: Option<SocketAddr>,
+    /// A stage of a drain may take this long; then what is left comes again at the next start.
+    pub drain_timeout: Duration,
+    /// Where the edge is to listen; `None`: nobody asked.
+    pub listen: Option<String>,
+    /// Where the admin listener is to be; `None`: nobody asked.
+    pub admin: Option<String>,
+    /// Token for what changes something; `None`: a fresh one.
+    pub admin_token: Option<String>,
+    pub edge: EdgeConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Resolved::default().settings()
+    }
+}
+
+/// Every key with its text and where that is from.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved(BTreeMap<&'static str, (String, Origin)>);
+
+impl Resolved {
+    /// Value of a key and its origin; `None` for one without a value.
+    pub fn get(&self, key: &Key) -> Option<(&str, Origin)> {
+        let stated = self.0.get(key.name).map(|(text, origin)| (text.as_str(), *origin));
+        stated.or_else(|| (!key.default.is_empty()).then_some((key.default, Origin::Default)))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        keys::find(name).and_then(|key| self.get(key)).map_or("", |(text, _)| text)
+    }
+
+    /// A value that somebody stated.
+    fn stated(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|(text, _)| text.clone())
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    /// As the program uses it.
+    pub fn settings(&self) -> Settings {
+        let number = |name: &str| count(self.text(name)).min(u64::from(u32::MAX)) as u32;
+        Settings {
+            data: self.stated("data").map(PathBuf::from),
+            partitions: number("partitions"),
+            partitions_stated: self.stated("partitions").is_some(),
+            lists: self.stated("lists").map(PathBuf::from),
+            instance: self.text("instance").to_owned(),
+            registry_url: self.stated("registry_url"),
+            registry_listen: self.stated("registry_listen").and_then(|text| text.parse().ok()),
+            drain_timeout: duration(self.text("drain_timeout")),
+            listen: self.stated("edge.listen"),
+            admin: self.stated("admin.listen"),
+            admin_token: self.stated("admin.token"),
+            edge: EdgeConfig {
+                public_url: self.stated("edge.public_url"),
+                keys_file: self.stated("edge.keys_file").map(PathBuf::from),
+                body_max_bytes: size(self.text("edge.body_max")),
+                head_max_bytes: size(self.text("edge.head_max")),
+                depth_max: number("edge.depth_max") as usize,
+                head_timeout: duration(self.text("edge.head_timeout")),
+                body_timeout: duration(self.text("edge.body_timeout")),
+                log_timeout: duration(self.text("edge.log_timeout")),
+                connections_max: number("edge.connections_max") as usize,
+                connections_max_per_address: number("edge.connections_max_per_address"),
+                bids_per_s: number("edge.bids_per_s"),
+                pixels_per_s: number("edge.pixels_per_s"),
+                requests_per_s_per_key: number("edge.requests_per_s_per_key"),
+                trust_forwarded: self.flag("edge.trust_forwarded"),
+                filter_invalid_traffic: self.flag("edge.filter_invalid_traffic"),
+                bid_waits_for_log: self.flag("edge.bid_waits_for_log"),
+                threads: number("edge.threads") as usize,
+            },
+        }
+    }
 }
 
 /// Puts the layers together.
@@ -98,52 +221,53 @@ pub struct Settings {
 /// # Errors
 /// [`ConfigError`], which is exit 78.
 pub fn resolve(args: &PlatformArgs) -> Result<Settings, ConfigError> {
-    let file = match &args.config {
-        Some(path) => read(path)?,
-        None if Path::new(FILE).exists() => read(Path::new(FILE))?,
-        None => File::default(),
-    };
-    let partitions = args.partitions.or(file.partitions).unwrap_or(PARTITIONS_DEFAULT);
-    if !(1..=PARTITIONS_MAX).contains(&partitions) {
-        let what = format!("{partitions} is not within 1 and {PARTITIONS_MAX}");
-        return Err(ConfigError::Value { key: "partitions", what });
-    }
-    let instance = args.instance.clone().or(file.instance).unwrap_or_else(|| "local".to_owned());
-    if instance.is_empty() || instance.len() > 64 || instance.contains('/') {
-        let what = "must have 1 to 64 bytes and no `/`".to_owned();
-        return Err(ConfigError::Value { key: "instance", what });
-    }
-    Ok(Settings {
-        data: args.data.clone().or(file.data),
-        partitions,
-        lists: args.lists.clone().or(file.lists),
-        instance,
-        registry_url: args.registry_url.clone().or(file.registry_url),
-        registry_listen: args.registry_listen.or(file.registry_listen),
-    })
+    resolve_with(args, &[]).map(|resolved| resolved.settings())
 }
 
-fn read(path: &Path) -> Result<File, ConfigError> {
+/// As [`resolve`], with flags of one command, by the names of their keys.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong.
+pub fn resolve_with(args: &PlatformArgs, flags: &[(&'static str, Option<String>)]) -> Result<Resolved, ConfigError> {
+    let (values, mut errors) = match &args.config {
+        Some(path) => read(path)?,
+        None if Path::new(FILE).exists() => read(Path::new(FILE))?,
+        None => Default::default(),
+    };
+    let mut resolved = Resolved::default();
+    for (key, text) in values {
+        resolved.0.insert(key, (text, Origin::File));
+    }
+    let mut take = |key: &'static Key, text: String, origin: Origin| match key.check(&text) {
+        Ok(()) => {
+            resolved.0.insert(key.name, (text, origin));
+        }
+        Err(what) => errors.push(ConfigError::Value { key: key.name, what, origin }),
+    };
+    let of_command = flags.iter().filter_map(|(key, text)| Some((*key, text.clone()?)));
+    let flags: BTreeMap<&str, String> = args.flags().into_iter().chain(of_command).collect();
+    for key in KEYS {
+        let environment = std::env::var(key.env()).ok().filter(|text| !text.is_empty());
+        // A flag that says what the environment says was taken from there.
+        match (flags.get(key.name), environment) {
+            (Some(flag), environment) if environment.as_deref() != Some(flag) => take(key, flag.clone(), Origin::Flag),
+            (_, Some(environment)) => take(key, environment, Origin::Environment),
+            _ => {}
+        }
+    }
+    if errors.len() > 1 {
+        return Err(ConfigError::Many(errors));
+    }
+    errors.pop().map_or(Ok(resolved), Err)
+}
+
+fn read(path: &Path) -> Result<(file::Values, Vec<ConfigError>), ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
     if bytes > FILE_MAX_BYTES {
         return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
     }
-    parse(path, &std::fs::read_to_string(path).map_err(failed)?)
-}
-
-fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        let mut what = error.message().lines().next().unwrap_or_default().to_owned();
-        if let Some(key) = what.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-            what = match nearest(key, &KEYS) {
-                Some(known) => format!("unknown key `{key}`; did you mean `{known}`?"),
-                None => format!("unknown key `{key}`; known are {}", KEYS.join(", ")),
-            };
-        }
-        ConfigError::Syntax { path: path.to_owned(), line, what }
-    })
+    Ok(file::parse(path, &std::fs::read_to_string(path).map_err(failed)?))
 }
 
 /// The known name that `word` was most likely meant to be: at most a third of it is different.
@@ -171,36 +295,80 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_unknown_key_names_its_line_and_its_neighbour() {
-        let error = parse(Path::new("b.toml"), "data = \"d\"\npartitons = 8\n").expect_err("refused");
-        assert_eq!(error.to_string(), "b.toml line 2: unknown key `partitons`; did you mean `partitions`?");
-        let error = parse(Path::new("b.toml"), "colour = 1\n").expect_err("refused").to_string();
-        assert!(error.contains("known are data, partitions"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_value_names_its_line() {
-        let error = parse(Path::new("b.toml"), "\n\npartitions = \"many\"\n").expect_err("refused").to_string();
-        assert!(error.starts_with("b.toml line 3: "), "{error}");
-    }
-
-    #[test]
-    fn a_flag_goes_before_the_file() {
+    fn resolved(text: &str, args: PlatformArgs) -> Result<Resolved, ConfigError> {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("c.toml");
-        std::fs::write(&path, "partitions = 8\ninstance = \"x\"\n").expect("written");
-        let args = PlatformArgs { config: Some(path), partitions: Some(2), ..PlatformArgs::default() };
-        let settings = resolve(&args).expect("settings");
+        std::fs::write(&path, text).expect("written");
+        resolve_with(&PlatformArgs { config: Some(path), ..args }, &[("edge.listen", Some("127.0.0.1:1".into()))])
+    }
+
+    fn refused(text: &str) -> String {
+        resolved(text, PlatformArgs::default()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_its_neighbour() {
+        let error = refused("data = \"d\"\npartitons = 8\n");
+        assert!(error.contains("c.toml line 2: unknown key `partitons`; did you mean `partitions`?"), "{error}");
+        assert!(error.ends_with("partitons = 8"), "with its line as it is: {error}");
+        assert!(refused("colour = 1\n").contains("known are data, partitions"));
+        let error = refused("[edge]\nbody_maxx = \"1KiB\"\n");
+        assert!(error.contains("line 2: unknown key `edge.body_maxx`; did you mean `edge.body_max`?"), "{error}");
+        assert!(refused("[egde]\nlisten = \"x\"\n").contains("unknown key `egde`"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let error = refused("partitions = \"many\"\n[edge]\nthreads = 0\ntrust_forwarded = 1.5\nx = 1\n");
+        for place in [
+            "line 1: `partitions`",
+            "line 3: `edge.threads` 0 is not",
+            "line 4: `edge.trust_forwarded`: expected true",
+            "line 5: unknown",
+        ] {
+            assert!(error.contains(place), "{place}: {error}");
+        }
+        assert!(refused("a = [\n").contains("line 1: "));
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
+        let text = "partitions = 8\ninstance = \"x\"\n[edge]\nbody_max = \"32KiB\"\nhead_timeout = \"250ms\"\n";
+        let all = resolved(text, PlatformArgs { partitions: Some(2), ..PlatformArgs::default() }).expect("values");
+        let origin = |name: &str| all.get(keys::find(name).expect("a key")).map(|(_, origin)| origin);
+        assert_eq!((origin("partitions"), origin("instance")), (Some(Origin::Flag), Some(Origin::File)));
+        assert_eq!((origin("edge.threads"), origin("admin.token")), (Some(Origin::Default), None));
+        let settings = all.settings();
         assert_eq!((settings.partitions, settings.instance.as_str()), (2, "x"));
-        let none = PlatformArgs { partitions: Some(0), ..args };
-        assert_eq!(resolve(&none).expect_err("refused").kind(), "VALUE");
+        assert_eq!((settings.edge.body_max_bytes, settings.edge.head_timeout), (32 << 10, Duration::from_millis(250)));
+        assert_eq!((settings.listen.as_deref(), settings.admin), (Some("127.0.0.1:1"), None));
+        let none = resolved("", PlatformArgs { partitions: Some(0), ..PlatformArgs::default() });
+        assert_eq!(none.expect_err("refused").to_string(), "partitions: 0 is not within 1 and 256 (flag)");
+    }
+
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_code() {
+        assert_eq!(Settings::default().edge, EdgeConfig::default());
+        assert_eq!(Settings::default().partitions, PARTITIONS_DEFAULT);
+        assert_eq!(keys::find("edge.listen").map(|key| key.default), Some(LISTEN_DEFAULT));
+        assert_eq!(keys::find("admin.listen").map(|key| key.default), Some(ADMIN_DEFAULT));
+    }
+
+    /// `bulkhead config reference` and `bulkhead config schema` write them.
+    #[test]
+    fn the_pages_are_those_of_the_code() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        for (name, expected) in [("configuration.md", reference::page()), ("bulkhead.schema.json", reference::schema())]
+        {
+            let found = std::fs::read_to_string(docs.join(name)).unwrap_or_default();
+            assert_eq!(found, expected, "docs/{name} is old");
+        }
     }
 
     #[test]
     fn distances() {
         assert_eq!((distance("abc", "abc"), distance("abc", "axc"), distance("", "ab")), (0, 1, 2));
-        assert_eq!(nearest("lits", &KEYS), Some("lists"));
-        assert_eq!(nearest("x", &KEYS), None);
+        assert_eq!(nearest("lits", &["data", "lists"]), Some("lists"));
+        assert_eq!(nearest("x", &["data", "lists"]), None);
     }
 }

@@ -9,6 +9,7 @@ use actors::bidder::{
 };
 use actors::catalogue;
 use actors::fraud::lists::Lists;
+use actors::topics::CAMPAIGNS_CHANGES;
 use arc_swap::ArcSwap;
 use runtime::env::Env;
 use runtime::log::segment::OpenError;
@@ -23,9 +24,6 @@ use crate::config::Settings;
 use crate::exit::CommandError;
 use crate::registry::usage::UsageReport;
 use crate::registry::{self, Started};
-
-/// A stage of a drain may take this long; then what is left comes again at the next start.
-pub const DRAIN_STAGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Bids that a campaign can make before its demand is known: at full speed the first lease lasts until the second comes.
 const BIDS_MIN: i64 = 1_000;
@@ -152,6 +150,11 @@ pub fn topics(partitions: u32) -> Vec<TopicConfig> {
     topics
 }
 
+/// Partitions that a log's topics were made with; `None` for a new one.
+pub fn partitions_of(log: &dyn Log) -> Option<u32> {
+    log.topics().iter().find(|(_, config)| &*config.name == CAMPAIGNS_CHANGES.name).map(|(_, config)| config.partitions)
+}
+
 /// Opens the directory, starts every service and view.
 ///
 /// # Errors
@@ -166,16 +169,19 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     services.fraud.lists = lists.clone();
     let services = catalogue::services(&services);
     let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
-    let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config(settings, variant) };
+    // What is joined lies in the same partition, so the count of a directory never changes.
+    let partitions = partitions_of(log.as_ref()).filter(|_| !settings.partitions_stated).unwrap_or(settings.partitions);
+    let config = config(settings, partitions, variant);
+    let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config };
     let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;
     let usage = Arc::new(UsageReport::start(env, &log, &services, &settings.instance).await?);
     let views = start_views(env, &platform, settings, variant, lists)?;
     Ok(Composed { env: env.clone(), log, platform, views, registry, usage })
 }
 
-fn config(settings: &Settings, variant: &Variant) -> PlatformConfig {
+fn config(settings: &Settings, partitions: u32, variant: &Variant) -> PlatformConfig {
     let mut config = PlatformConfig {
-        partitions: settings.partitions,
+        partitions,
         instance: settings.instance.as_str().into(),
         only: variant.only.clone(),
         threads: threads_a_bulkhead(),

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // what is measured here is the real clock's time
 
 mod cpu;
+mod edge;
 mod log;
 mod minutes;
 mod overhead;
@@ -52,6 +53,9 @@ enum Bench {
     /// Decode and encode of an ImpressionEvent of 151 bytes, framed. Every figure is the best of 9 repeats of 200,000
     /// records, in turns with its peer, per CPU second of one thread.
     Schemas,
+    Edge(edge::Arguments),
+    #[command(hide = true)]
+    EdgeEcho,
     /// The whole platform under the demo's traffic, by service.
     Pipeline(pipeline::Arguments),
 }
@@ -63,6 +67,16 @@ fn main() -> ExitCode {
         Bench::Runtime(arguments) => overhead::run(&arguments),
         Bench::Path(arguments) => path::run(&arguments),
         Bench::Schemas => schemas::run(),
+        Bench::Edge(arguments) => edge::run(&arguments),
+        Bench::EdgeEcho => {
+            return match edge::echo() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("bench: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Bench::Pipeline(arguments) => pipeline::run(&arguments),
     };
     match result {

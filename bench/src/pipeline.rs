@@ -81,14 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
 async fn one(arguments: &Arguments, seed: u64) -> Result<Run, Failed> {
     let directory = tempfile::tempdir_in(arguments.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     let env = Env::production();
-    let settings = Settings {
-        data: None,
-        partitions: arguments.partitions,
-        lists: None,
-        instance: "bench".into(),
-        registry_url: None,
-        registry_listen: None,
-    };
+    let settings = Settings { partitions: arguments.partitions, instance: "bench".into(), ..Settings::default() };
     let input = InputSpec::Generator { seed, requests: arguments.requests };
     let spec = RunSpec { input, speed: Some(Speed::Max), seed, faults: Vec::new() };
     let opening = Opening::start(&env, &spec)?;

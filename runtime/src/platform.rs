@@ -133,6 +133,11 @@ impl Bulkhead {
         self.shards.iter().filter(|shard| shard.ctx.publishing.load(Ordering::Acquire)).count()
     }
 
+    /// Its supervisor is there to start again what fails.
+    pub fn is_supervised(&self) -> bool {
+        self.supervisor.get_status() < ractor::ActorStatus::Stopping
+    }
+
     /// Shards that are up.
     pub fn running(&self) -> usize {
         self.shards.iter().filter(|shard| shard.actor().is_some()).count()

@@ -135,7 +135,7 @@ async fn perform(
         Ok(played) => Some(judge(&up, &spec, played)),
         Err(_) => None,
     };
-    let late = drain(&up, &mut signals).await;
+    let late = drain(&up, settings.drain_timeout, &mut signals).await;
     let played = played?;
     let Some(judged) = judged else { return Err(CommandError::Failed("not judged".into())) };
     let (mut report, mut complaints) = judged?;

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::ask;
 use crate::backend::BrokerArgs;
 use crate::cli::Output;
 use crate::exit::CommandError;
+use crate::operate::target::TargetArgs;
 
 /// Make and look at topics
 #[derive(Args, Clone, Debug)]
@@ -19,6 +21,20 @@ pub struct TopicsArgs {
 #[derive(Subcommand, Clone, Debug)]
 pub enum TopicsCommand {
     Create(CreateArgs),
+    /// All topics with their records
+    #[command(after_help = "Example:\n  bulkhead topics ls --data bulkhead-data")]
+    Ls {
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// One topic: partitions, schema, who writes and reads it
+    #[command(after_help = "Example:\n  bulkhead topics describe impressions --data bulkhead-data")]
+    Describe {
+        /// Topic
+        topic: String,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
 }
 
 /// Make the topics that are missing; none is ever changed, shrunk or deleted
@@ -43,8 +59,11 @@ pub struct CreateArgs {
 /// # Errors
 /// [`CommandError`] if the cluster does not answer or has topics of another shape.
 pub fn run(args: TopicsArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let TopicsCommand::Create(args) = args.command;
-    create(&args, output)
+    match args.command {
+        TopicsCommand::Create(args) => create(&args, output),
+        TopicsCommand::Ls { target } => ask::topics_ls(&target, output),
+        TopicsCommand::Describe { topic, target } => ask::topics_describe(&topic, &target, output),
+    }
 }
 
 #[cfg(not(feature = "kafka"))]

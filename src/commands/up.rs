@@ -1,7 +1,7 @@
 //! `bulkhead up`: the platform as a server.
 
-use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,12 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backend::LogArgs;
 use crate::cli::Output;
-use crate::config::{self, PlatformArgs, Settings};
-use crate::edge::Edge;
-use crate::edge::config::EdgeConfig;
+use crate::config::keys::{KEYS, Key};
+use crate::config::{self, PlatformArgs, Resolved, Settings};
 use crate::exit::CommandError;
-use crate::platform::{Composed, DRAIN_STAGE_LIMIT, Variant, compose, drain_line};
-use crate::registry::serve;
+use crate::platform::{Composed, Variant, compose, drain_line};
+use crate::registry::serve as registry_serve;
+use crate::server::Server;
+use crate::systemd;
 
 /// Directory where nothing else is said.
 const DATA_DEFAULT: &str = "bulkhead-data";
@@ -46,6 +47,9 @@ pub struct UpArgs {
     /// Public edge: bid requests and tracking [default: 127.0.0.1:8080, or any free port if that is taken]
     #[arg(long, value_name = "ADDR", env = "BULKHEAD_LISTEN")]
     pub listen: Option<String>,
+    /// Admin listener [default: 127.0.0.1:8081, or any free port if that is taken]
+    #[arg(long, value_name = "ADDR", env = "BULKHEAD_ADMIN")]
+    pub admin: Option<String>,
 }
 
 /// Runs until a signal, or until nothing is left to do.
@@ -54,27 +58,28 @@ pub struct UpArgs {
 /// [`CommandError`] if the platform does not start, or a drain leaves a shard behind.
 pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
-        let settings = config::resolve(&args.platform).map_err(|error| CommandError::Config(error.to_string()))?;
+        let resolved = args.resolve()?;
+        let settings = resolved.settings();
         let data = settings.data.clone().unwrap_or_else(|| DATA_DEFAULT.into());
         let mut signals = Signals::new()?;
         let env = Env::production();
         let started_us = env.clock.mono_us();
-        // Its commits are what `verify` recounts from.
-        let serves = !args.until_idle || args.listen.is_some();
+        let serves = !args.until_idle || args.listen.is_some() || args.admin.is_some();
         let backend = args.log.backend()?;
         let place = backend.place(&data);
         let variant = Variant {
             backend,
             only: args.only.clone(),
+            // Its commits are what `verify` recounts from.
             keep_commits: args.until_idle,
             keep_leases: serves,
             ..Variant::default()
         };
-        let up = compose(&env, &data, &settings, &variant).await?;
+        let up = Arc::new(compose(&env, &data, &settings, &variant).await?);
         let names: Vec<_> = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.spec.name).collect();
         eprintln!("up on {place}: {}", names.join(", "));
         let _registry = serve_registry(&up, &settings).await?;
-        let edge = if serves { Some(start_edge(&up, &data, &args).await?) } else { None };
+        let server = if serves { Some(Server::start(&up, &data, &settings).await?) } else { None };
         let idle = if args.until_idle {
             tokio::select! {
                 biased;
@@ -82,16 +87,19 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
                 idle = work_off(&up) => idle,
             }
         } else {
-            signals.next().await;
+            serve(&args, resolved, &env, server.as_ref(), &mut signals).await?;
             false
         };
         let events: u64 = up.platform.bulkheads.iter().map(|bulkhead| bulkhead.stats.tally().total()).sum();
-        if let Some(edge) = &edge {
+        if let Some(server) = &server {
             let started_us = env.clock.mono_us();
-            edge.drain().await;
+            server.drain().await;
             eprintln!("drain edge         in {} ms", (env.clock.mono_us() - started_us) / 1_000);
         }
-        let late = drain(&up, &mut signals).await;
+        let late = drain(&up, settings.drain_timeout, &mut signals).await;
+        if let Some(server) = &server {
+            server.admin.stop();
+        }
         let ok = late == 0 && (idle || !args.until_idle);
         if output == Output::Json {
             let took_ms = (env.clock.mono_us() - started_us) / 1_000;
@@ -104,18 +112,59 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
     })
 }
 
-async fn start_edge(up: &Composed, data: &Path, args: &UpArgs) -> Result<Edge, CommandError> {
-    let edge = Edge::start(up, data, args.listen.as_deref(), EdgeConfig::default()).await;
-    let edge = match edge {
-        Ok(edge) => edge,
+impl UpArgs {
+    fn resolve(&self) -> Result<Resolved, CommandError> {
+        let flags = [("edge.listen", self.listen.clone()), ("admin.listen", self.admin.clone())];
+        config::resolve_with(&self.platform, &flags).map_err(|error| CommandError::Config(error.to_string()))
+    }
+}
+
+/// Until a signal to end: reloads on SIGHUP, tells systemd's watchdog that it lives.
+async fn serve(
+    args: &UpArgs,
+    mut known: Resolved,
+    env: &Env,
+    server: Option<&Server>,
+    signals: &mut Signals,
+) -> Result<(), CommandError> {
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(|error| CommandError::Failed(format!("signal handler: {error}")))?;
+    let beat = systemd::watchdog_interval().unwrap_or(Duration::from_secs(24 * 60 * 60));
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.next() => return Ok(()),
+            _ = hangup.recv() => known = reload(args, server, known),
+            () = env.clock.sleep(beat) => {
+                if server.is_some_and(Server::is_alive) {
+                    systemd::notify("WATCHDOG=1");
+                }
+            }
+        }
+    }
+}
+
+/// Takes over what may change and says what may not. What is wrong changes nothing.
+fn reload(args: &UpArgs, server: Option<&Server>, known: Resolved) -> Resolved {
+    let wanted = match args.resolve() {
+        Ok(wanted) => wanted,
         Err(error) => {
-            // Nothing has come in: what runs is stopped as a crash would, and comes back by itself.
-            up.platform.kill();
-            return Err(CommandError::failed(error));
+            eprintln!("not reloaded, everything stays as it was:\n{error}");
+            return known;
         }
     };
-    eprintln!("edge on http://{}", edge.address);
-    Ok(edge)
+    if let Some(server) = server
+        && let Err(error) = server.reload(&wanted.settings())
+    {
+        eprintln!("not reloaded, everything stays as it was: {error}");
+        return known;
+    }
+    let changed = |key: &&Key| wanted.get(key).map(|(text, _)| text) != known.get(key).map(|(text, _)| text);
+    for key in KEYS.iter().filter(changed) {
+        eprintln!("{}: {}", key.name, if key.reloads { "taken over" } else { "stays until the next start" });
+    }
+    eprintln!("reloaded");
+    wanted
 }
 
 /// Gives the embedded registry its own port, where one is configured; it lasts as long as the runtime.
@@ -130,7 +179,7 @@ async fn serve_registry(up: &Composed, settings: &Settings) -> Result<Option<Bul
         CommandError::Failed(format!("registry on {address}: {error}"))
     };
     let runtime = BulkheadRuntime::with_network(&up.env, "registry", 1, 5).map_err(failed)?;
-    let local = serve::listen(&runtime, address, router).await.map_err(failed)?;
+    let local = registry_serve::listen(&runtime, address, router).await.map_err(failed)?;
     eprintln!("registry on http://{local}");
     Ok(Some(runtime))
 }
@@ -155,9 +204,9 @@ async fn work_off(up: &Composed) -> bool {
 }
 
 /// Drains with a line a stage; a second signal ends it at once. Answers how many shards did not finish.
-pub async fn drain(up: &Composed, signals: &mut Signals) -> usize {
+pub async fn drain(up: &Composed, limit: Duration, signals: &mut Signals) -> usize {
     let mut late = 0;
-    let draining = up.platform.drain(DRAIN_STAGE_LIMIT, |stage| {
+    let draining = up.platform.drain(limit, |stage| {
         late += stage.late;
         eprintln!("{}", drain_line(&stage));
     });

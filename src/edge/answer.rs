@@ -74,8 +74,8 @@ fn of(status: StatusCode, body: Bytes) -> Answer {
 }
 
 /// 200 with JSON.
-pub fn json(body: Vec<u8>) -> Answer {
-    let mut answer = of(StatusCode::OK, Bytes::from(body));
+pub fn json(body: Bytes) -> Answer {
+    let mut answer = of(StatusCode::OK, body);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.headers_mut().insert(OPENRTB_VERSION, HeaderValue::from_static("2.6"));
     answer

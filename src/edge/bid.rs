@@ -1,13 +1,15 @@
 //! `POST /openrtb2/bid`: answered from views in this process's memory. The decision is written before it is answered; on
 //! the disk's sync the answer waits only where that is configured (docs/decisions/0012).
 
-use actors::bidder::{DecideConfig, NoBid};
+use actors::bidder::DecideConfig;
+use actors::ids;
 use actors::openrtb::{self, BidRequest};
 use actors::topics::BIDS;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::answer::{self, Answer, Refused};
+use super::recent::Said;
 use super::serve::Served;
 use super::{depth, facts, query, response};
 use crate::sources::decision::decided;
@@ -15,6 +17,8 @@ use crate::sources::slices::trace;
 
 /// OpenRTB's "insufficient auction time": what is told to those who are turned away.
 const NBR_NO_TIME: i32 = 15;
+/// "Unknown error".
+const NBR_UNKNOWN: i32 = 0;
 
 /// Answers one bid request.
 ///
@@ -44,24 +48,31 @@ async fn answer_request(
     since_us: u64,
     wants_reason: bool,
 ) -> Result<Answer, Refused> {
+    let auction = ids::bid_id(request.exchange(), &request.id, "");
+    if let Some(said) = served.recent.get(&auction, since_us) {
+        served.stats.reason("repeated", if matches!(said, Said::Bid(_)) { "bid" } else { "no_bid" });
+        return Ok(told(&said, request, wants_reason));
+    }
     let config = decide_config(served, since_us);
     let (keys, trace) = (served.keys.load(), trace(&request.id));
-    let (answer, pending) = decided(&served.env, &served.views, &config, request, |decision, event| {
+    let (said, pending) = decided(&served.env, &served.views, &config, request, |decision, event| {
         let facts = facts::of_bid(event).unwrap_or_default();
         let bid = response::bid(decision, event.bid_id, &facts, &keys, &served.base());
-        let answer = match (&decision.outcome, bid) {
-            (Ok(_), Some(bid)) => answer::json(bid),
+        let said = match (&decision.outcome, bid) {
+            (Ok(_), Some(bid)) => Said::Bid(bid.into()),
+            (Ok(_), None) => Said::NoBid(NBR_UNKNOWN),
             (Err(reason), _) => {
                 served.stats.reason("no_bid", reason.as_str());
-                no_bid(&request.id, *reason, wants_reason)
+                Said::NoBid(reason.code())
             }
-            (Ok(_), None) => answer::nothing(),
         };
         let timestamp_ms = decision.timestamp_ms;
-        (answer, served.appender.append(&BIDS, decision.key(), timestamp_ms, event, trace.as_ref()))
+        (said, served.appender.append(&BIDS, decision.key(), timestamp_ms, event, trace.as_ref()))
     });
     // The event is bounded by the body's limit; a record that the log cannot take is a bid that is not made.
     let pending = pending.map_err(|error| Refused::bad(error.kind(), error.to_string()))?;
+    let answer = told(&said, request, wants_reason);
+    served.recent.put(auction, said, since_us);
     if served.config().bid_waits_for_log {
         served.settled(pending).await?;
     }
@@ -79,9 +90,10 @@ fn decide_config(served: &Served, since_us: u64) -> DecideConfig {
     }
 }
 
-fn no_bid(id: &str, reason: NoBid, wants_reason: bool) -> Answer {
-    match wants_reason {
-        true => answer::json(response::no_bid(id, reason.code())),
-        false => answer::no_bid(reason.code()),
+fn told(said: &Said, request: &BidRequest<'_>, wants_reason: bool) -> Answer {
+    match said {
+        Said::Bid(body) => answer::json(body.clone()),
+        Said::NoBid(nbr) if wants_reason => answer::json(response::no_bid(&request.id, *nbr).into()),
+        Said::NoBid(nbr) => answer::no_bid(*nbr),
     }
 }

@@ -43,6 +43,10 @@ impl KeyFileError {
 /// [`KeyFileError`]. No message holds a part of a key.
 pub fn load(env: &Env, path: &Path) -> Result<Keys, KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        // A platform on Kafka has no directory of its own yet.
+        std::fs::create_dir_all(directory).map_err(io)?;
+    }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let secret: String = env.secret(FILE).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod keyfile;
 pub mod macros;
 mod query;
+mod recent;
 mod response;
 mod serve;
 pub mod stats;
@@ -44,6 +45,7 @@ use crate::sources::slices::{Slices, SourceError};
 use crate::sources::treasury::Treasury;
 use appender::Appender;
 use config::EdgeConfig;
+use recent::Recent;
 use serve::{Rates, Served};
 use stats::EdgeStats;
 use wire::Wire;
@@ -58,7 +60,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why there is no edge.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    #[error("cannot listen on {address}: {source}; choose another address")]
     Listen { address: String, source: std::io::Error },
     #[error("no threads for the edge: {0}")]
     Threads(std::io::Error),
@@ -117,7 +119,7 @@ impl Edge {
         let runtime = BulkheadRuntime::with_network(&env, "edge", config.threads, 0).map_err(EdgeError::Threads)?;
         // Bound where it is served: a listener belongs to the runtime that made it.
         let asked_for = asked.map(str::to_owned);
-        let listener = runtime.spawn(async move { listen(asked_for.as_deref(), super::config::LISTEN_DEFAULT).await });
+        let listener = runtime.spawn(async move { listen(asked_for.as_deref(), crate::config::LISTEN_DEFAULT).await });
         let listener = listener.await.map_err(|error| EdgeError::Threads(std::io::Error::other(error)))??;
         let address = listener.local_addr().map_err(EdgeError::Threads)?;
         let (stats, partitions) = (Arc::new(EdgeStats::default()), up.platform.partitions);
@@ -136,6 +138,7 @@ impl Edge {
             keys: ArcSwap::from_pointee(keys),
             base: ArcSwap::from_pointee(base(&config, address)),
             rates: Rates::new(&config),
+            recent: Recent::default(),
             config: ArcSwap::from_pointee(config),
             stats: stats.clone(),
         });

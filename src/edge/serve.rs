@@ -17,6 +17,7 @@ use super::answer::{Answer, Refused};
 use super::appender::{Appender, Pending};
 use super::buckets::Buckets;
 use super::config::EdgeConfig;
+use super::recent::Recent;
 use super::stats::{EdgeStats, Route};
 use super::token::Keys;
 use super::{bid, track};
@@ -65,6 +66,7 @@ pub struct Served {
     /// Start of the URLs given out.
     pub base: ArcSwap<String>,
     pub rates: Rates,
+    pub recent: Recent,
     pub stats: Arc<EdgeStats>,
 }
 

@@ -75,7 +75,7 @@ impl EdgeStats {
         lock(&self.latency_us)[route as usize].saturating_record(us.clamp(1, LATENCY_MAX_US));
     }
 
-    /// `class` is `no_bid`, `refused` or `shed`.
+    /// `class` is `no_bid`, `refused`, `shed` or `repeated`.
     pub fn reason(&self, class: &'static str, reason: &'static str) {
         *lock(&self.reasons).entry((class, reason)).or_default() += 1;
     }

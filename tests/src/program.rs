@@ -1,7 +1,7 @@
 //! Programs of the workspace, found beside the test's own executable, built first if they are absent or older.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// The program `name` of package `package`, as the release profile built it.
 pub fn built(package: &str, name: &str) -> PathBuf {
@@ -15,4 +15,14 @@ pub fn built(package: &str, name: &str) -> PathBuf {
     let program = profile.join(name);
     assert!(program.exists(), "{} is not there; run the tests with --release", program.display());
     program
+}
+
+/// A program that does not outlive its test, however the test ends.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -138,6 +138,9 @@ fn from_a_request_to_the_ledger() {
     let body = br#"{"order_id":"o-1","value_micros":25000000}"#;
     assert_eq!(post(at, &order, body).status, 204);
     assert_eq!(post(at, &order, body).status, 204);
+    // The exchange asks again: the same answer, and no second decision.
+    let again = bid(at, "auction-1");
+    assert_eq!((&again.win, &again.pixel), (&won.win, &won.pixel));
     // Lost, audited, and shown for a price that nobody states: none of these is billed.
     let lost = bid(at, "auction-2");
     let loss = lost.loss.replace("${AUCTION_LOSS}", "102").replace("${AUCTION_MIN_TO_WIN}", "0.9");

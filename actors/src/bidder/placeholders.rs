@@ -27,6 +27,16 @@ impl Placeholders {
         Placeholders(ids.into_iter().collect())
     }
 
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether an id is known to be no person.
     pub fn contains(&self, user_id: &str) -> bool {
         self.0.contains(user_id)

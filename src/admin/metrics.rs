@@ -1,0 +1,198 @@
+//! `/metrics` in Prometheus' text format. Every name stands in docs/metrics.md; a test compares.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runtime::platform::Bulkhead;
+use runtime::stats::Phase;
+
+use super::health;
+use super::state::State;
+use crate::edge::Edge;
+use crate::edge::stats::Route;
+use crate::operate::lag;
+use crate::usage;
+
+/// Content type of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+const PHASES: [Phase; 3] = [Phase::Before, Phase::InFault, Phase::After];
+
+/// Families one after the other, each with its help and type.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if index == 0 { '{' } else { ',' });
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{label}=\"{text}\"");
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn each(&mut self, of: &[Bulkhead], name: &str, kind: &str, help: &str, value: impl Fn(&Bulkhead) -> f64) {
+        self.family(name, kind, help);
+        for bulkhead in of {
+            self.sample(name, &[("service", bulkhead.spec.name)], value(bulkhead));
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) -> f64 {
+    counter.load(Ordering::Relaxed) as f64
+}
+
+/// The page.
+pub fn page(state: &State) -> String {
+    let mut page = Page::default();
+    let bulkheads = &state.up.platform.bulkheads;
+    process(&mut page, state);
+    events(&mut page, bulkheads);
+    supervision(&mut page, bulkheads);
+    behind(&mut page, state);
+    if let Some(edge) = &state.edge {
+        serving(&mut page, edge);
+    }
+    page.0
+}
+
+fn process(page: &mut Page, state: &State) {
+    page.family("bulkhead_build_info", "gauge", "This build; always 1.");
+    page.sample("bulkhead_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let ready = f64::from(u8::from(health::readiness(state).0));
+    page.one("bulkhead_ready", "gauge", "1 while requests should be sent here.", ready);
+    page.one("bulkhead_cpu_seconds_total", "counter", "CPU time of all threads.", usage::cpu_us() as f64 / 1e6);
+    let rss = usage::rss_bytes() as f64;
+    page.one("bulkhead_resident_memory_bytes", "gauge", "Resident memory.", rss);
+    let room = f64::from(u8::from(state.up.log.room().is_ok()));
+    page.one("bulkhead_log_has_room", "gauge", "0 while the log refuses to be written.", room);
+    page.one(
+        "bulkhead_admin_actions_total",
+        "counter",
+        "Changes made through the admin listener.",
+        count(&state.actions),
+    );
+    page.family("bulkhead_view_age_seconds", "gauge", "Time since a view had seen everything readable.");
+    for (name, age_ms) in health::views(state) {
+        page.sample("bulkhead_view_age_seconds", &[("view", name)], age_ms as f64 / 1_000.0);
+    }
+}
+
+fn events(page: &mut Page, bulkheads: &[Bulkhead]) {
+    page.family("bulkhead_events_total", "counter", "Events that ended, by how.");
+    for bulkhead in bulkheads {
+        let tally = bulkhead.stats.tally();
+        for (outcome, value) in
+            [("done", tally.done), ("duplicate", tally.duplicates), ("dead_lettered", tally.dead_lettered)]
+        {
+            let labels = [("service", bulkhead.spec.name), ("outcome", outcome)];
+            page.sample("bulkhead_events_total", &labels, value as f64);
+        }
+    }
+    let help = "Times that an event was set aside until due.";
+    page.each(bulkheads, "bulkhead_events_parked_total", "counter", help, |b| count(&b.stats.parked));
+    let help = "Events that wait as rows until they are due.";
+    page.each(bulkheads, "bulkhead_parked_events", "gauge", help, |b| b.parked() as f64);
+    let help = "Attempts after the first.";
+    page.each(bulkheads, "bulkhead_retries_total", "counter", help, |b| count(&b.stats.retried));
+    page.each(bulkheads, "bulkhead_commits_total", "counter", "Commits.", |b| count(&b.stats.commits));
+    let help = "Bytes of commits.";
+    page.each(bulkheads, "bulkhead_commit_bytes_total", "counter", help, |b| count(&b.stats.commit_bytes));
+    let help = "Records published.";
+    page.each(bulkheads, "bulkhead_published_records_total", "counter", help, |b| count(&b.stats.published));
+    let help = "Record readable in the input to event settled.";
+    page.family("bulkhead_settle_latency_seconds", "summary", help);
+    for bulkhead in bulkheads {
+        for quantile in QUANTILES {
+            let Some(us) = bulkhead.stats.latency_us(quantile, &PHASES) else { continue };
+            let labels = [("service", bulkhead.spec.name), ("quantile", &quantile.to_string())];
+            page.sample("bulkhead_settle_latency_seconds", &labels, us as f64 / 1e6);
+        }
+    }
+}
+
+fn supervision(page: &mut Page, bulkheads: &[Bulkhead]) {
+    page.each(bulkheads, "bulkhead_restarts_total", "counter", "Shards started again.", |b| count(&b.stats.restarts));
+    page.each(bulkheads, "bulkhead_panics_total", "counter", "Panics caught.", |b| count(&b.stats.panics));
+    let help = "Shards found without progress.";
+    page.each(bulkheads, "bulkhead_stuck_total", "counter", help, |b| count(&b.stats.stuck));
+    let help = "Threads that never yielded and were given up.";
+    page.each(bulkheads, "bulkhead_lost_threads_total", "counter", help, |b| count(&b.stats.lost_threads));
+    let help = "1 while a bulkhead rests after too many failures.";
+    page.each(bulkheads, "bulkhead_degraded", "gauge", help, |b| f64::from(u8::from(b.is_degraded())));
+    page.each(bulkheads, "bulkhead_shards_running", "gauge", "Shards that are up.", |b| b.running() as f64);
+    let help = "Checks of named invariants.";
+    page.each(bulkheads, "bulkhead_invariant_checks_total", "counter", help, |b| count(&b.stats.invariant_checks));
+    let help = "Checks that did not hold.";
+    page.each(bulkheads, "bulkhead_invariant_failures_total", "counter", help, |b| count(&b.stats.invariant_failures));
+    let help = "Bytes fetched and not settled.";
+    let bytes = |b: &Bulkhead| b.stats.queue_bytes.load(Ordering::Relaxed).max(0) as f64;
+    page.each(bulkheads, "bulkhead_queue_bytes", "gauge", help, bytes);
+}
+
+fn behind(page: &mut Page, state: &State) {
+    let rows = lag::live(&state.up).map(|lag| lag["partitions"].as_array().cloned().unwrap_or_default());
+    let rows = rows.unwrap_or_default();
+    for (name, help, field) in [
+        ("bulkhead_lag_records", "Records readable and not settled.", "records"),
+        ("bulkhead_lag_seconds", "Age of the oldest record that is not settled, by its event time.", "seconds"),
+    ] {
+        page.family(name, "gauge", help);
+        for row in &rows {
+            let text = |name: &str| row[name].as_str().unwrap_or_default();
+            let partition = row["partition"].to_string();
+            let labels = [("service", text("service")), ("topic", text("topic")), ("partition", &partition)];
+            page.sample(name, &labels, row[field].as_f64().unwrap_or(0.0));
+        }
+    }
+}
+
+fn serving(page: &mut Page, edge: &Edge) {
+    page.family("bulkhead_edge_requests_total", "counter", "Requests answered, by route and status.");
+    for (route, status, value) in edge.stats.answers() {
+        let labels = [("route", route.name()), ("status", &status.to_string())];
+        page.sample("bulkhead_edge_requests_total", &labels, value as f64);
+    }
+    let help = "Requests not bid on (no_bid), refused, turned away (shed) or repeated, by reason.";
+    page.family("bulkhead_edge_reasons_total", "counter", help);
+    for ((class, reason), value) in edge.stats.reasons() {
+        page.sample("bulkhead_edge_reasons_total", &[("class", class), ("reason", reason)], value as f64);
+    }
+    let open = count(&edge.stats.connections);
+    page.one("bulkhead_edge_connections", "gauge", "Open connections.", open);
+    let refused = count(&edge.stats.connections_refused);
+    page.one("bulkhead_edge_connections_refused_total", "counter", "Connections over a limit.", refused);
+    page.family("bulkhead_edge_latency_seconds", "summary", "Head of a request received to answer made.");
+    for route in Route::ALL {
+        let (answers, quantiles) = edge.stats.latency_us(route, &QUANTILES);
+        for (quantile, us) in QUANTILES.iter().zip(quantiles).filter(|_| answers > 0) {
+            let labels = [("route", route.name()), ("quantile", &quantile.to_string())];
+            page.sample("bulkhead_edge_latency_seconds", &labels, us as f64 / 1e6);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Page::default();
+        page.one("a", "gauge", "Help.", 1.5);
+        page.sample("b", &[("x", "q\"\\\n"), ("y", "z")], 2.0);
+        assert_eq!(page.0, "# HELP a Help.\n# TYPE a gauge\na 1.5\nb{x=\"q\\\"\\\\\\n\",y=\"z\"} 2\n");
+    }
+}
