@@ -124,7 +124,7 @@ impl PlatformArgs {
 }
 
 /// What a platform is run with.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `None`: not stated anywhere.
     pub data: Option<PathBuf>,

@@ -146,7 +146,7 @@ impl Parking {
     }
 
     /// The event that is due first, if one is.
-    pub fn first_due(&self, now_ms: i64) -> Option<ParkedAt> {
+    pub fn first_due(&mut self, now_ms: i64) -> Option<ParkedAt> {
         self.table.due(now_ms).map(|(_, at)| at)
     }
 

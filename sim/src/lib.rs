@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod disk;
+pub mod explain;
 pub mod fault;
 pub mod isolation;
 pub mod model;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         cli::Command::Mutants(args) => cli::mutants::run(&args),
         cli::Command::Crashpoints(args) => cli::crashpoints::run(&args),
         cli::Command::Compare(args) => cli::compare::run(&args),
+        cli::Command::Explain(args) => cli::explain::run(&args),
         cli::Command::Model(args) => cli::model::run(&args),
         cli::Command::Isolation(args) => cli::isolation::run(&args),
         cli::Command::IsolationRun => cli::isolation::child(),

@@ -141,9 +141,12 @@ struct Client {
     /// The embedded log: ownership is told to it, and it closes with its process.
     is_local: bool,
     /// Called before anything is trimmed.
-    before_trim: Box<dyn Fn() + Send + Sync>,
+    before_trim: BeforeTrim,
     mutant: Option<Mutant>,
 }
+
+/// Told which partition is about to be trimmed, and to where.
+pub type BeforeTrim = Box<dyn Fn(TopicPartition, Offset) + Send + Sync>;
 
 /// A process's client of the log. Behind a network no epoch is refused: the protocol alone must hold.
 #[derive(Clone)]
@@ -166,7 +169,7 @@ impl RemoteLog {
         network: Network,
         trace: Trace,
         name: String,
-        before_trim: Box<dyn Fn() + Send + Sync>,
+        before_trim: BeforeTrim,
         is_local: bool,
         mutant: Option<Mutant>,
     ) -> Self {
@@ -409,8 +412,8 @@ impl Log for RemoteLog {
         self.client.log.extent(of)
     }
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
-        (self.client.before_trim)();
         let to = if self.client.mutant == Some(Mutant::TrimTooFar) { to + 1 } else { to };
+        (self.client.before_trim)(of, to);
         self.client.log.trim(of, to)
     }
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {

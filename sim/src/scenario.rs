@@ -10,7 +10,7 @@ use crate::fault::{self, Fault, Kind};
 use crate::mutant::Mutant;
 
 /// Changes whenever the same seed would give another run.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that a world is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ mod tests {
         let kind = |text: &str| Scenario::parse("f", text).unwrap_err().kind();
         assert_eq!(kind("{"), "DAMAGED");
         assert_eq!(kind("{}"), "DAMAGED");
-        assert_eq!(kind(&scenario.to_json().replace("\"version\": 1", "\"version\": 7")), "OTHER_VERSION");
+        assert_eq!(kind(&scenario.to_json().replace("\"version\": 2", "\"version\": 7")), "OTHER_VERSION");
         assert_eq!(kind(&scenario.to_json().replace("\"seed\"", "\"sed\"")), "DAMAGED");
         assert_eq!(Scenario::load("/no/such/file").unwrap_err().kind(), "UNREADABLE");
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use runtime::env::{Clock, Env};
 use runtime::log::{AppendError, Log};
 use runtime::producer::Producer;
@@ -59,11 +60,15 @@ impl Source {
         self.producer = Some(Producer::new(log, "outside", BUDGET_BYTES, partitions));
     }
 
-    /// The other end is gone: what was in flight counts as not sent.
+    /// The other end is gone: what was in flight counts as not sent, unless the answer had come already.
     pub fn abandon(&mut self) {
-        if let Some((_, task)) = self.in_flight.take() {
+        if let Some((count, task)) = self.in_flight.take() {
+            let had_come = task.is_finished();
             task.abort();
-            self.retried += 1;
+            match task.now_or_never().filter(|_| had_come) {
+                Some(answer) => self.answered(count, matches!(answer, Ok(Ok(())))),
+                None => self.retried += 1,
+            }
         }
         self.producer = None;
     }

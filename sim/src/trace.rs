@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes collected before they are hashed: SHA-256 likes long runs.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Text up to this stands in a line as it is, not as a digest.
+const SHORT_BYTES: usize = 120;
 
 struct Inner {
     hash: Sha256,
@@ -123,7 +125,10 @@ impl Inner {
     fn line(&mut self, at_us: u64, kind: &str, place: &str, numbers: &[i64], content: &[u8]) {
         let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
         let mut line = format!("{:>12.6} {kind:<10} {place} {}", at_us as f64 / 1e6, numbers.join(" "));
-        if !content.is_empty() {
+        let is_text = content.len() <= SHORT_BYTES && content.iter().all(|byte| (b' '..=b'~').contains(byte));
+        if let (true, Ok(text)) = (is_text && !content.is_empty(), std::str::from_utf8(content)) {
+            line.push_str(&format!(" {text:?}"));
+        } else if !content.is_empty() {
             let digest = Sha256::digest(content);
             let short: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
             line.push_str(&format!(" {}B:{short}", content.len()));

@@ -24,6 +24,9 @@ pub struct Args {
     /// Faults simulated at each rate of the curve
     #[arg(long, default_value = "40")]
     pub curve: usize,
+    /// Only counts the cascades of the two chains over so many months: the rates of faults are set by it
+    #[arg(long)]
+    pub calibrate: Option<u64>,
     /// Writes one static page there
     #[arg(long)]
     pub html: Option<String>,
@@ -67,6 +70,9 @@ pub struct Report {
 type Fell = [bool; 3];
 
 pub fn run(args: &Args) -> u8 {
+    if let Some(months) = args.calibrate {
+        return calibrate(args, months);
+    }
     let started_s = overrides::wall_s();
     let services = world::service_names();
     let mut windows: Vec<(u64, Incident)> = Vec::new();
@@ -134,6 +140,30 @@ pub fn run(args: &Args) -> u8 {
         Output::Text => text(&report),
     }
     if report.ok { HOLDS } else { FAILS }
+}
+
+/// Cascades a month that the plain chain is meant to have, and by how much it may miss them.
+const CASCADES_A_MONTH: (f64, f64) = (8.0, 2.0);
+
+fn calibrate(args: &Args, months: u64) -> u8 {
+    let incidents: Vec<Incident> =
+        (0..months).flat_map(|number| month(args.seed.wrapping_add(number), 1.0).0).collect();
+    let fell: Mutex<[u64; 2]> = Mutex::default();
+    each(args.jobs, incidents.len(), |index| {
+        let one = chains(&incidents[index], &[]);
+        let mut fell = locked(&fell);
+        fell[0] += u64::from(one.plain);
+        fell[1] += u64::from(one.tuned);
+        true
+    });
+    let [plain, tuned] = locked(&fell).map(|fell| fell as f64 / months.max(1) as f64);
+    let (wanted, within) = CASCADES_A_MONTH;
+    let ok = (plain - wanted).abs() <= within && tuned < plain;
+    match args.output {
+        Output::Json => println!("{}", serde_json::json!({"ok": ok, "months": months, "plain": plain, "tuned": tuned})),
+        Output::Text => println!("{months} months: plain {plain:.2}, tuned {tuned:.2} cascades a month"),
+    }
+    if ok { HOLDS } else { FAILS }
 }
 
 /// One fault in all three worlds; whether the platform broke an invariant.

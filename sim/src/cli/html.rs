@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::compare::{Report, World};
 
-const STYLE: &str = "
+/// Also of the page of a run.
+pub const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#57606a;--line:#d0d7de;--bad:#b42318;--good:#e6ebf0}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--soft:#9aa4af;--line:#30363d;--bad:#ff7b72;--good:#21262d}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;max-width:60rem;padding:1rem}

@@ -3,7 +3,9 @@
 mod children;
 pub mod compare;
 pub mod crashpoints;
+pub mod explain;
 mod html;
+mod html_run;
 pub mod isolation;
 pub mod model;
 pub mod mutants;
@@ -47,6 +49,8 @@ pub enum Command {
     Run(run::Args),
     /// Many seeds, each with faults of its own
     Swarm(swarm::Args),
+    /// What every service did around the first violation of a seed, side by side
+    Explain(explain::Args),
     /// The smallest scenario that still breaks the same invariant
     Shrink(shrink::Args),
     /// Planted bugs, and how long it takes to find each

@@ -93,11 +93,7 @@ pub fn run(args: &Args) -> u8 {
                 score * 100.0
             );
             for row in report.mutants.iter().filter(|row| !row.found) {
-                println!(
-                    "  {} survived: {}",
-                    row.name,
-                    row.explained.unwrap_or("no explanation: an invariant is missing")
-                );
+                println!("  {} survived: {}", row.name, row.explained.unwrap_or("not found within these seeds"));
             }
         }
     }

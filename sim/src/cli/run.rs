@@ -57,6 +57,12 @@ pub struct Shown {
     /// Writes the trace there, one line a record
     #[arg(long)]
     pub trace: Option<String>,
+    /// Writes one static page there
+    #[arg(long)]
+    pub html: Option<String>,
+    /// Runs the same seed without its faults, too: what is different comes from them
+    #[arg(long)]
+    pub twin: bool,
     /// Changes the N-th record from outside in its last digit: the trace must show it
     #[arg(long, hide = true)]
     pub change: Option<u64>,
@@ -96,6 +102,18 @@ pub struct Report {
     pub converged_s: f64,
     pub points: u64,
     pub observations: u64,
+    pub ads_late_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
+}
+
+/// The same seed without faults.
+#[derive(Serialize)]
+pub struct Twin {
+    pub ok: bool,
+    pub events: u64,
+    pub impressions: u64,
+    pub converged_s: f64,
     pub ads_late_s: u64,
 }
 
@@ -193,28 +211,58 @@ fn show(scenario: Scenario, shown: &Shown, reproduce: String) -> u8 {
             return USAGE;
         }
     };
+    let twin = if shown.twin { Some(twin(&scenario)) } else { None };
+    let twin = match twin.transpose() {
+        Ok(twin) => twin,
+        Err(error) => {
+            eprintln!("the simulator itself failed: {error}");
+            return USAGE;
+        }
+    };
+    let kept = shown.html.is_some().then(|| scenario.clone());
     let (seed, mode) = (scenario.seed, if scenario.kafka { "kafka" } else { "embedded" });
     let watch = Watch {
         trace_file,
         recent_lines: 0,
         dies_in: shown.dies_in,
         dies_at_step: shown.dies_at_step,
-        ads: shown.watch_ads,
+        ads: shown.watch_ads || shown.twin,
+        lags: shown.html.is_some(),
         changed_parcel: shown.change,
     };
-    let (outcome, cpu_s) = match simulate(scenario, watch) {
+    let (mut outcome, cpu_s) = match simulate(scenario, watch) {
         Ok(done) => done,
         Err(error) => {
             eprintln!("the simulator itself failed ({}): {error}", error.kind());
             return USAGE;
         }
     };
-    let report = report(seed, mode, outcome, cpu_s, reproduce);
+    let lags = std::mem::take(&mut outcome.lags);
+    let report = Report { twin, ..report(seed, mode, outcome, cpu_s, reproduce) };
+    if let (Some(file), Some(scenario)) = (&shown.html, &kept)
+        && let Err(error) = std::fs::write(file, super::html_run::page(&report, scenario, &lags))
+    {
+        eprintln!("{file}: {error}");
+        return USAGE;
+    }
     match shown.output {
         Output::Json => println!("{}", serde_json::to_string(&report).unwrap_or_default()),
         Output::Text => text(&report),
     }
     if report.ok { HOLDS } else { FAILS }
+}
+
+/// The same world without its faults, in a process of its own.
+fn twin(scenario: &Scenario) -> Result<Twin, String> {
+    let calm = Scenario { faults: Vec::new(), ..scenario.clone() };
+    let seen = super::children::scenario(&calm, &["--watch-ads"])?;
+    Ok(Twin {
+        ok: seen.violations.is_empty(),
+        events: seen.events,
+        impressions: seen.impressions,
+        converged_s: seen.converged_s,
+        ads_late_s: seen.ads_late_s,
+    })
 }
 
 fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce: String) -> Report {
@@ -249,6 +297,7 @@ fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce
         points: outcome.points,
         observations: outcome.observations,
         ads_late_s: outcome.ads_late_s,
+        twin: None,
     }
 }
 
@@ -280,6 +329,19 @@ fn text(report: &Report) {
     }
     for violation in report.violations.iter().take(10) {
         println!("  ! {} at {} ms: {}", violation.invariant, violation.at_ms, violation.message);
+    }
+    if let Some(twin) = &report.twin {
+        println!(
+            "  without faults: {} events ({} with), {} impressions ({}), ads late for {} s in one go ({}), calm after {:.1} s ({:.1})",
+            twin.events,
+            report.events,
+            twin.impressions,
+            report.impressions,
+            twin.ads_late_s,
+            report.ads_late_s,
+            twin.converged_s,
+            report.converged_s
+        );
     }
     println!("  trace {}", report.trace_sha256);
     println!("  again: {}", report.reproduce);

@@ -44,11 +44,11 @@ impl Protection {
         in_flight_max: usize::MAX,
         optional: [false; COUNT],
     };
-    /// As good engineers would tune it: tight timeouts, breakers, bulkheads, fraud and user optional, no retry storm.
+    /// As good engineers would tune it: tight timeouts, breakers, bulkheads, fraud and user optional, one jittered retry.
     pub const TUNED: Self = Self {
         timeout_us: [3_000_000, 30_000, 140_000, 60_000, 60_000, 60_000, 30_000],
-        retries: 0,
-        backoff_us: (0, 1),
+        retries: 1,
+        backoff_us: (5_000, 15_000),
         breaker_us: 2 * S,
         in_flight_max: 16,
         optional: [false, true, false, false, false, false, true],

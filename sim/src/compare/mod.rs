@@ -10,9 +10,9 @@ use crate::fault::Kind;
 /// Faults a month, by kind, frozen after calibration: the plain chain has 8 cascades a month within 2. The shapes are
 /// assumptions for some thirty services; what is compared is the three worlds under the same ones.
 pub const PAUSES_A_MONTH: f64 = 360.0;
-pub const SLOW_A_MONTH: f64 = 12.0;
-pub const HANGS_A_MONTH: f64 = 1.5;
-pub const DEPLOYS_A_MONTH: f64 = 1.5;
+pub const SLOW_A_MONTH: f64 = 9.0;
+pub const HANGS_A_MONTH: f64 = 1.0;
+pub const DEPLOYS_A_MONTH: f64 = 1.0;
 /// Faults are cut here: longer ones are worse for the chains.
 const LONGEST_MS: u64 = 40_000;
 /// Shorter pauses are not simulated: fifteen bad seconds cannot come of them.

@@ -106,7 +106,8 @@ impl Mutant {
             | Self::LaneReordered
             | Self::LossSkipped
             | Self::LossAcknowledged
-            | Self::ReaderSkips => Some(true),
+            | Self::ReaderSkips
+            | Self::TrimUncovered => Some(true),
             Self::NoSync | Self::NoDirectorySync | Self::NoSegmentSync | Self::EarlyAck | Self::EarlyAckOutside => {
                 Some(false)
             }
@@ -121,7 +122,6 @@ impl Mutant {
             Self::ConstantNonce => Some("offsets of claims differ; the nonce matters where a log is recreated"),
             Self::AnyEpoch => Some("standing already says whose the record is; the comparison is a second look"),
             Self::ReaderRepeats => Some("shards skip what lies below their position"),
-            Self::NoOrder => Some("one log and one lane a partition keep the order that this guard waits for"),
             _ => None,
         }
     }

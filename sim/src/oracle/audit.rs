@@ -1,6 +1,6 @@
 //! Follows every commit topic through its own reading of what stands, and keeps what the commits say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use runtime::commit::Entry;
@@ -34,6 +34,12 @@ pub struct ShardAudit {
     pub bytes: u64,
     /// Why the topic could not be read on the last time, if so.
     pub unread: Option<String>,
+    /// Sequences of commits with outputs that no published mark in the log covers.
+    uncovered: BTreeSet<i64>,
+    /// First chunks of snapshots since the last trim: offset and sequence.
+    chunks: BTreeMap<i64, i64>,
+    /// First chunks of complete snapshots.
+    ended: BTreeSet<i64>,
 }
 
 /// Reads of a lying disk before it is left for later.
@@ -65,6 +71,9 @@ impl Auditor {
                     dead_letters: 0,
                     bytes: 0,
                     unread: None,
+                    uncovered: BTreeSet::new(),
+                    chunks: BTreeMap::new(),
+                    ended: BTreeSet::new(),
                 };
                 shards.insert((spec.name, partition), shard);
             }
@@ -84,6 +93,25 @@ impl Auditor {
                 }
             }
         }
+    }
+
+    /// What is about to go stands in a complete snapshot, and its outputs are known to be published (rule P18).
+    pub fn trimmed(&mut self, topic: &str, partition: u32, to: i64, findings: &mut Findings) {
+        let of = |(_, shard): &(_, &mut ShardAudit)| shard.partition == partition && shard.spec.commit_topic() == topic;
+        let Some((_, shard)) = self.shards.iter_mut().find(of) else { return };
+        if shard.unread.is_some() {
+            return;
+        }
+        let sequence = shard.chunks.get(&to).copied().filter(|_| shard.ended.contains(&to));
+        let uncovered = sequence.and_then(|sequence| shard.uncovered.range(..sequence).next().copied());
+        findings.expect("trims_covered", sequence.is_some() && uncovered.is_none(), || match uncovered {
+            Some(commit) => {
+                format!("{topic}-{partition} is trimmed to {to}: no mark in the log covers commit {commit}")
+            }
+            None => format!("{topic}-{partition} is trimmed to {to}, where no complete snapshot begins"),
+        });
+        shard.chunks = shard.chunks.split_off(&to);
+        shard.ended = shard.ended.split_off(&to);
     }
 
     /// What could not be read the last time is gone.
@@ -143,8 +171,16 @@ impl ShardAudit {
         match entry {
             Entry::Claim(_) => self.claims += 1,
             Entry::Commit(commit) => self.commit(record.offset, &commit, outputs, findings),
-            Entry::Chunk(chunk) => self.chunk(record.offset, &chunk, findings),
-            Entry::End(_) | Entry::Attempt(_) => {}
+            Entry::Chunk(chunk) => {
+                if chunk.index == 0 {
+                    self.chunks.insert(record.offset, chunk.sequence);
+                }
+                self.chunk(record.offset, &chunk, findings);
+            }
+            Entry::End(end) => {
+                self.ended.insert(end.first_chunk_offset);
+            }
+            Entry::Attempt(_) => {}
         }
     }
 
@@ -156,6 +192,10 @@ impl ShardAudit {
         findings: &mut Findings,
     ) {
         self.commits += 1;
+        if commit.outputs.iter().next().is_some() {
+            self.uncovered.insert(commit.sequence);
+        }
+        self.uncovered = self.uncovered.split_off(&(commit.published + 1));
         let place = format!("{}-{} at {offset}", self.spec.name, self.partition);
         for range in commit.inputs {
             let key = (range.topic.to_owned(), range.partition as u32);

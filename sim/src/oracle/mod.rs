@@ -59,11 +59,12 @@ impl Findings {
 }
 
 /// Every invariant of a run, so that one that was never checked is seen.
-pub const INVARIANTS: [&str; 19] = [
+pub const INVARIANTS: [&str; 20] = [
     "offsets_contiguous",
     "sequences_dense",
     "outputs_dense",
     "snapshots_true",
+    "trims_covered",
     "acknowledged_survives",
     "published_is_committed",
     "published_in_order",

@@ -109,7 +109,17 @@ impl World {
             Kind::ShardKill => self.kill_shards(&fault.service, Some(&mut rng)),
             Kind::ServiceKill => self.kill_shards(&fault.service, None),
             Kind::ProcessKill => self.kill_all(Death::Process, restart_at_ms).await?,
-            Kind::PowerLoss => self.kill_all(Death::Machine, restart_at_ms).await?,
+            Kind::PowerLoss => {
+                if rng.bool() {
+                    // While the outside waits for answers, or has just had them.
+                    let mut parcels = Vec::new();
+                    self.traffic.due(self.now_ms(), &mut parcels);
+                    self.send(parcels);
+                    self.source.pump().await;
+                    self.env.clock.sleep(Duration::from_millis(rng.u64(0..8))).await;
+                }
+                self.kill_all(Death::Machine, restart_at_ms).await?;
+            }
             Kind::PowerLossOnRecovery => {
                 self.kill_all(Death::Machine, 0).await?;
                 self.look_after_processes(u64::MAX / 2).await?;

@@ -73,6 +73,7 @@ impl World {
             ads_late_s: self.longest_late_s(),
             observations: self.steps.load(Ordering::Relaxed),
             recent: self.trace.recent(),
+            lags: self.lags.take().unwrap_or_default(),
         })
     }
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use runtime::env::Env;
-use runtime::log::Log;
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::MemoryStorage;
+use runtime::log::{Log, TopicPartition};
 use runtime::service::ServiceDef;
 
 use crate::disk::Disk;
@@ -52,6 +52,8 @@ pub struct Watch {
     pub dies_at_step: u64,
     /// Watches whether ad serving is late.
     pub ads: bool,
+    /// Samples how far behind every service is.
+    pub lags: bool,
     /// The record of this many-th parcel is changed by one micro, for the test of the trace itself.
     pub changed_parcel: Option<u64>,
 }
@@ -80,6 +82,15 @@ pub struct Outcome {
     /// Longest run of seconds in which an impression waited for more than a tenth of a second, if that was watched.
     pub ads_late_s: u64,
     pub recent: Vec<String>,
+    pub lags: Lags,
+}
+
+/// How far behind every service was, second by second, if that was watched.
+#[derive(Clone, Default)]
+pub struct Lags {
+    pub services: Vec<&'static str>,
+    /// Milliseconds since the start, and the records that each service had waiting.
+    pub samples: Vec<(u64, Vec<u64>)>,
 }
 
 /// Why a world could not be made: a mistake of the simulation, never a finding about the platform.
@@ -152,6 +163,7 @@ struct World {
     steps: Arc<AtomicU64>,
     dies_at_step: u64,
     ads_watched: bool,
+    lags: Option<Lags>,
     /// Seconds in which ad serving was late.
     ads_late: std::collections::BTreeSet<u64>,
 }
@@ -166,6 +178,15 @@ impl Books {
     /// Reads the commit topics on.
     pub fn audit(&mut self, log: &Arc<dyn Log>) {
         self.auditor.advance(log, &mut self.findings);
+    }
+
+    /// A commit topic is about to be trimmed.
+    pub fn trimmed(&mut self, log: &Arc<dyn Log>, of: TopicPartition, to: i64) {
+        self.audit(log);
+        let name = log.topics().into_iter().find(|(id, _)| *id == of.topic).map(|(_, config)| config.name);
+        if let Some(name) = name {
+            self.auditor.trimmed(&name, of.partition, to, &mut self.findings);
+        }
     }
 }
 
@@ -246,6 +267,7 @@ impl World {
             steps: Arc::default(),
             dies_at_step: watch.dies_at_step,
             ads_watched: watch.ads,
+            lags: watch.lags.then(|| Lags { services: specs.iter().map(|spec| spec.name).collect(), samples: vec![] }),
             ads_late: Default::default(),
             scenario,
         };
@@ -300,6 +322,7 @@ impl World {
             if now_ms >= next_audit_ms {
                 next_audit_ms = now_ms + AUDIT_MS;
                 self.audit();
+                self.sample_lags(now_ms);
             }
             if now_ms >= until_ms {
                 return Ok(());
@@ -319,6 +342,14 @@ impl World {
         if lag > 0 {
             self.ads_late.insert(now_ms / 1_000);
         }
+    }
+
+    fn sample_lags(&mut self, now_ms: u64) {
+        let Some(mut lags) = self.lags.take() else { return };
+        let process = self.current();
+        let lag = |name: &&'static str| process.and_then(|p| p.platform.bulkhead(name)).map_or(0, |b| b.lag());
+        lags.samples.push((now_ms, lags.services.iter().map(lag).collect()));
+        self.lags = Some(lags);
     }
 
     fn longest_late_s(&self) -> u64 {
@@ -351,6 +382,7 @@ impl World {
             self.source.pump().await;
             if now_ms % AUDIT_MS < PUMP_MS {
                 self.audit();
+                self.sample_lags(now_ms);
             }
             let idle = self.source.is_empty() && self.traffic.is_over() && self.is_idle();
             calm = if idle { calm + 1 } else { 0 };

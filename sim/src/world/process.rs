@@ -41,7 +41,7 @@ impl World {
         config.limits.retry_delays = [100, 500, 2_000].map(Duration::from_millis).to_vec();
         config.limits.trim = self.scenario.trim;
         // Small, so that a run of a minute has snapshots and trims.
-        config.limits.snapshot_bytes = 64 << 10;
+        config.limits.snapshot_bytes = 24 << 10;
         config.limits.append_deadline = Duration::from_secs(8);
         config
     }
@@ -58,7 +58,7 @@ impl World {
             self.network.clone(),
             self.trace.clone(),
             name.clone(),
-            Box::new(move || lock(&books).audit(&log)),
+            Box::new(move |of, to| lock(&books).trimmed(&log, of, to)),
             !self.scenario.kafka,
             self.scenario.mutant,
         );
