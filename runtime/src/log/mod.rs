@@ -7,7 +7,7 @@ pub mod batch;
 pub mod builder;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-mod lz4;
+pub(crate) mod lz4;
 pub mod partitioner;
 pub mod record;
 pub mod segment;

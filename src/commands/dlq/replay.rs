@@ -111,7 +111,7 @@ pub async fn replay(args: ReplayArgs, output: Output) -> Result<ExitCode, Comman
         () = signals.next() => None,
         job = moving => Some(job),
     };
-    let late = drain(&up, &mut signals).await;
+    let late = drain(&up, settings.drain_timeout, &mut signals).await;
     match job {
         None => Err(CommandError::Failed(
             "interrupted; `dlq jobs` says how far it is, `dlq replay --resume JOB` goes on".into(),
