@@ -22,6 +22,8 @@ const FETCH_BYTES: usize = 1 << 20;
 const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// A batch of a compaction is closed at about this size.
 const BATCH_BYTES: usize = 512 << 10;
+/// Two processes on one Kafka may write at the same moment: who came second decides anew.
+const TRIES: usize = 5;
 /// Records that a new registry may have more than it needs.
 const SLACK_RECORDS: usize = 1_000;
 
@@ -116,17 +118,24 @@ impl EmbeddedRegistry {
     /// The refusal, or the log's failure as `Store`.
     pub async fn write<T>(
         &self,
-        decide: impl FnOnce(&Registry) -> Result<Decided<T>, RegistryError>,
+        mut decide: impl FnMut(&Registry) -> Result<Decided<T>, RegistryError>,
     ) -> Result<T, RegistryError> {
         let store = |error: &dyn std::fmt::Display| RegistryError::Store(error.to_string());
         let mut follower = self.writer.lock().await;
-        self.follow(&mut follower).map_err(|e| store(&e))?;
-        let decided = decide(&self.read())?;
-        if !decided.records.is_empty() {
+        for _ in 0..TRIES {
+            self.follow(&mut follower).map_err(|e| store(&e))?;
+            let decided = decide(&self.read())?;
+            if decided.records.is_empty() {
+                return Ok(decided.answer);
+            }
             self.append(&decided.records).await.map_err(|e| store(&e))?;
             self.follow(&mut follower).map_err(|e| store(&e))?;
+            let state = self.read();
+            if decided.records.iter().all(|record| state.stands(record)) {
+                return Ok(decided.answer);
+            }
         }
-        Ok(decided.answer)
+        Err(RegistryError::Store(format!("other processes were faster {TRIES} times; ask again")))
     }
 
     fn follow(&self, follower: &mut Follower) -> Result<(), OpenError> {
@@ -225,19 +234,13 @@ fn place(state: &mut Registry, subject: &str, builtin: &schemas::Builtin) -> Res
         let config = Config { level: Level::FullTransitive, normalize: None };
         records.push(Record::Config(Some(subject.to_owned()), Some(config)));
     }
-    for record in &records {
-        state.apply(record).map_err(|error| RegistryError::Store(error.to_string()))?;
-    }
+    records.iter().for_each(|record| state.apply(record));
     Ok(records)
 }
 
 impl Follower {
     /// Takes in every record up to `end`, what is readable now.
-    fn catch_up(
-        &mut self,
-        end: Offset,
-        mut apply: impl FnMut(Record) -> Result<(), RecordError>,
-    ) -> Result<(), OpenError> {
+    fn catch_up(&mut self, end: Offset, mut apply: impl FnMut(Record)) -> Result<(), OpenError> {
         while self.reader.position() < end {
             let Some(fetched) = self.reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
                 let reason = format!("nothing came within {} s", FETCH_LIMIT.as_secs());
@@ -257,9 +260,8 @@ impl Follower {
                         continue;
                     }
                     let offset = record.offset;
-                    Record::parse(record.key.unwrap_or_default(), record.value)
-                        .and_then(&mut apply)
-                        .map_err(|error| OpenError::Record { offset, error })?;
+                    let record = Record::parse(record.key.unwrap_or_default(), record.value);
+                    apply(record.map_err(|error| OpenError::Record { offset, error })?);
                     self.records += 1;
                 }
             }

@@ -32,7 +32,7 @@ const INSTANCES_MAX: usize = 1_000;
 
 /// The topic as it is made.
 pub fn topic() -> TopicConfig {
-    let (durability, retention_ms) = (Durability::Accepted, Some(RETENTION_MS));
+    let (durability, retention_ms) = (Durability::Synced, Some(RETENTION_MS));
     TopicConfig { name: TOPIC.into(), partitions: 1, durability, retention_ms, compacted: false }
 }
 

@@ -5,7 +5,7 @@
 //! use schemas::registry::{Registry, Submission};
 //! let mut registry = Registry::new(1);
 //! let decided = registry.register("visits-value", &Submission::of("\"string\"")).unwrap();
-//! decided.records.iter().for_each(|record| registry.apply(record).unwrap());
+//! decided.records.iter().for_each(|record| registry.apply(record));
 //! assert_eq!((decided.answer.id, decided.answer.version), (1, 1));
 //! ```
 
@@ -90,13 +90,12 @@ impl Registry {
         }
     }
 
-    /// Takes in a record of the topic.
-    ///
-    /// # Errors
-    /// An id that already means another schema: two registries have written to one topic.
-    pub fn apply(&mut self, record: &Record) -> Result<(), RecordError> {
+    /// Takes in a record of the topic. Where two processes have written at the same moment, the first counts: a record that
+    /// gives a known id another schema, or a known version another id, is void for everybody who reads the topic.
+    pub fn apply(&mut self, record: &Record) {
         match record {
-            Record::Schema(schema) => self.apply_schema(schema)?,
+            Record::Schema(schema) if self.is_void(schema) => {}
+            Record::Schema(schema) => self.apply_schema(schema),
             Record::SchemaGone { subject, version } => self.remove(subject, *version),
             Record::DeleteSubject { subject, version } => {
                 for (_, v) in self.subjects.get_mut(subject).into_iter().flat_map(|all| all.range_mut(..=*version)) {
@@ -110,22 +109,30 @@ impl Registry {
                 self.others.insert(key.clone(), value.clone());
             }
         }
-        Ok(())
     }
 
-    fn apply_schema(&mut self, record: &SchemaRecord) -> Result<(), RecordError> {
+    fn is_void(&self, record: &SchemaRecord) -> bool {
+        let SchemaRecord { subject, version, id, .. } = record;
+        let other_id = self.subjects.get(subject).and_then(|all| all.get(version)).is_some_and(|known| known.id != *id);
+        let guid = guid(&record.schema, &record.references);
+        other_id || self.content(*id).is_some_and(|held| held.guid != guid)
+    }
+
+    /// Whether what a record says is so: its writer asks after it has read it back.
+    pub fn stands(&self, record: &Record) -> bool {
+        match record {
+            Record::Schema(record) => {
+                let known = self.subjects.get(&record.subject).and_then(|all| all.get(&record.version));
+                known.is_some_and(|v| v.id == record.id) && !self.is_void(record)
+            }
+            // The last one counts, whoever wrote it.
+            _ => true,
+        }
+    }
+
+    fn apply_schema(&mut self, record: &SchemaRecord) {
         let SchemaRecord { subject, version, id, .. } = record;
         let guid = guid(&record.schema, &record.references);
-        if let Some(held) = self.contents.get(id)
-            && held.content.guid != guid
-        {
-            return Err(RecordError::new(format!(
-                "id {id} of {subject} version {version} already means another schema"
-            )));
-        }
-        if self.subjects.get(subject).and_then(|all| all.get(version)).is_some_and(|known| known.id != *id) {
-            self.remove(subject, *version);
-        }
         let all = self.subjects.entry(subject.clone()).or_default();
         let is_new = all.insert(*version, Version { id: *id, deleted: record.deleted }).is_none();
         let content =
@@ -134,7 +141,6 @@ impl Registry {
         held.versions += usize::from(is_new);
         self.ids.entry(guid).or_insert(*id);
         self.id_max = self.id_max.max(*id);
-        Ok(())
     }
 
     fn remove(&mut self, subject: &str, version: u32) {

@@ -22,7 +22,7 @@ impl Kit {
     fn take<T>(&mut self, decided: Result<Decided<T>, RegistryError>) -> Result<T, RegistryError> {
         let decided = decided?;
         for record in &decided.records {
-            self.0.apply(record).unwrap();
+            self.0.apply(record);
         }
         Ok(decided.answer)
     }
@@ -115,7 +115,7 @@ fn deletion_goes_in_two_steps() {
     assert_eq!(kit.0.by_id(1).unwrap_err().code(), 40403);
     // An id is never used twice, not even after a compaction.
     let mut folded = Registry::new(1);
-    kit.0.snapshot().iter().for_each(|r| folded.apply(r).unwrap());
+    kit.0.snapshot().iter().for_each(|r| folded.apply(r));
     let next = folded.register("t", &Submission::of("\"int\"")).unwrap();
     assert_eq!((next.answer.id, next.answer.version), (2, 1));
 }
@@ -204,6 +204,26 @@ fn what_cannot_be_kept_is_refused() {
     assert_eq!("0".parse::<VersionSpec>().unwrap_err().code(), 42202);
     assert_eq!("9999999999".parse::<VersionSpec>().unwrap_err().code(), 42202);
     assert_eq!("sideward".parse::<Mode>().unwrap_err().code(), 42204);
+}
+
+/// Two processes on one topic: both have read the same, and both write. The first counts, the other finds out and asks anew.
+#[test]
+fn of_two_writers_the_first_stands() {
+    let mut kit = Kit::new();
+    let first = kit.0.register("s", &Submission::of("\"int\"")).unwrap();
+    let second = kit.0.register("s", &Submission::of("\"long\"")).unwrap();
+    let third = kit.0.register("t", &Submission::of("\"bytes\"")).unwrap();
+    let same = kit.0.register("s", &Submission::of("\"int\"")).unwrap();
+    assert_eq!((first.answer.id, second.answer.id, third.answer.id), (1, 1, 1));
+    for decided in [&first, &second, &third, &same] {
+        decided.records.iter().for_each(|record| kit.0.apply(record));
+    }
+    let stands = |decided: &Decided<Versioned>| decided.records.iter().all(|record| kit.0.stands(record));
+    assert_eq!([&first, &second, &third, &same].map(stands), [true, false, false, true]);
+    assert_eq!(&*kit.0.by_id(1).unwrap().text, "\"int\"");
+    assert_eq!(kit.0.subjects("", Deleted::With), ["s"]);
+    let again = kit.0.register("t", &Submission::of("\"bytes\"")).unwrap();
+    assert_eq!((again.answer.id, again.answer.version), (2, 1));
 }
 
 #[test]
@@ -315,13 +335,13 @@ proptest! {
             let mut folded = Registry::new(1);
             for (key, value) in log {
                 let record = Record::parse(key.as_bytes(), value.as_deref().map(str::as_bytes)).unwrap();
-                folded.apply(&record).unwrap();
+                folded.apply(&record);
             }
             folded
         };
         for one in &history {
             for record in step(&registry, one) {
-                registry.apply(&record).unwrap();
+                registry.apply(&record);
                 log.push((record.key(), record.value()));
             }
             if matches!(one, Step::Compact) {
