@@ -33,8 +33,8 @@ use crate::topology::{Topic, TopicKind};
 
 /// Events tried together when the process died twice with a whole commit in hand.
 const PART_EVENTS: u32 = 64;
-/// Most events that a process had in hand at once.
-const OPEN_EVENTS: Offset = 4_096;
+/// Most events that a process had in hand at once: those of a commit (`ShardLimits::commit_events`).
+const OPEN_EVENTS: Offset = 8_192;
 /// The attempt that an event has alone for the first time, and for the last.
 const FIRST_ALONE: i32 = 3;
 const LAST_ALONE: i32 = 4;
