@@ -8,10 +8,12 @@ pub fn built(package: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/TEST");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", package, "--bin", name])
+        // The whole workspace's, as the test command has built them: one package alone has other features of what is
+        // shared, and all of that would be built a second time.
+        .args(["build", "--release", "--quiet", "--workspace", "--bins"])
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "cargo build --package {package} --bin {name} failed");
+    assert!(status.success(), "cargo build --workspace --bins failed; {name} of {package} was wanted");
     let program = profile.join(name);
     assert!(program.exists(), "{} is not there; run the tests with --release", program.display());
     program
