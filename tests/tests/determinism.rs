@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tests::program::built;
 
-const SEEDS: u64 = 50;
-const UNTIL: &str = "60s";
+const UNTIL: &str = "2m";
+
+/// Sixty, or as many as `tests/long/seeds.sh` asks for.
+fn seeds() -> u64 {
+    std::env::var("BULKHEAD_SEEDS").ok().map_or(60, |text| text.parse().expect("BULKHEAD_SEEDS is a number"))
+}
 
 fn worker(program: &Path, seed: u64, second: bool, more: &[&str]) -> Output {
     let mut command = Command::new("taskset");
@@ -44,16 +48,16 @@ fn story(program: &Path, seed: u64) -> String {
 }
 
 #[test]
-fn fifty_seeds_give_the_same_bytes_in_two_processes() {
+fn sixty_seeds_give_the_same_bytes_in_two_processes() {
     let program = built("sim", "bulkhead-sim");
-    let next = AtomicU64::new(0);
+    let (seeds, next) = (seeds(), AtomicU64::new(0));
     let broken: Mutex<Vec<String>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS {
+                    if seed >= seeds {
                         return;
                     }
                     let (first, second) = (worker(&program, seed, false, &[]), worker(&program, seed, true, &[]));

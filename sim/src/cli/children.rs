@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sim::oracle::Violation;
+use sim::oracle::flow::Conserved;
 use sim::scenario::Scenario;
+use sim::world::Lags;
 
 /// What a child's report says, as far as its parents care.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +25,8 @@ pub struct Seen {
     pub points: u64,
     pub observations: u64,
     pub ads_late_s: u64,
+    pub conserved: Vec<Conserved>,
+    pub lags: Option<Lags>,
 }
 
 /// Runs this program with `arguments`; `input` goes to its standard input. Its answer is one document of JSON.

@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
-use sim::compare::{Incident, chains, month, ours};
+use sim::compare::{Incident, MONTH_S, chains, month, ours};
 use sim::scenario::{Scenario, VERSION};
 use sim::world;
 
 use super::children::{self, each, locked};
+use super::evidence::{self, Evidence};
 use super::{FAILS, HOLDS, Output, USAGE, html};
 use crate::overrides;
 
@@ -27,9 +28,12 @@ pub struct Args {
     /// Only counts the cascades of the two chains over so many months: the rates of faults are set by it
     #[arg(long)]
     pub calibrate: Option<u64>,
-    /// Writes one static page there
+    /// Writes one static page there; it holds seeds with every kind of fault and the planted bugs, too
     #[arg(long)]
     pub html: Option<String>,
+    /// Seeds that the page shows beside the months
+    #[arg(long, default_value = "40")]
+    pub evidence: u64,
     #[arg(long, value_enum, default_value = "text")]
     pub output: Output,
 }
@@ -62,12 +66,25 @@ pub struct Report {
     pub faults: usize,
     pub simulated: usize,
     pub violations: u64,
+    /// From the end of each fault until the platform was calm.
+    #[serde(skip)]
+    pub recoveries_s: Vec<f64>,
+    #[serde(skip)]
+    pub evidence: Option<Evidence>,
     pub wall_s: f64,
     pub reproduce: String,
 }
 
-/// What one window came to, in the order plain, tuned, ours.
-type Fell = [bool; 3];
+/// What one window came to.
+#[derive(Clone, Copy)]
+struct Came {
+    /// Which worlds fell: plain, tuned, ours.
+    fell: [bool; 3],
+    /// The platform broke an invariant.
+    violated: bool,
+    /// From the end of the platform's faults until all was calm.
+    recovery_s: f64,
+}
 
 pub fn run(args: &Args) -> u8 {
     if let Some(months) = args.calibrate {
@@ -82,14 +99,14 @@ pub fn run(args: &Args) -> u8 {
         faults += drawn;
         windows.extend(incidents.into_iter().map(|incident| (number, incident)));
     }
-    let results: Mutex<Vec<(usize, Fell, bool)>> = Mutex::default();
+    let results: Mutex<Vec<(usize, Came)>> = Mutex::default();
     let failure: Mutex<Option<String>> = Mutex::default();
     each(args.jobs, windows.len(), |index| {
         if index % 50 == 0 {
             eprint!("\r{index} of {} faults ", windows.len());
         }
         match window(&windows[index].1, &[], &services) {
-            Ok((fell, violated)) => locked(&results).push((index, fell, violated)),
+            Ok(came) => locked(&results).push((index, came)),
             Err(error) => *locked(&failure) = Some(error),
         }
         locked(&failure).is_none()
@@ -104,11 +121,11 @@ pub fn run(args: &Args) -> u8 {
         .map(|world| World { world, days: vec![Vec::new(); args.months as usize], ..World::default() })
         .to_vec();
     let mut violations = 0;
-    for (index, fell, violated) in &results {
+    for (index, came) in &results {
         let (number, incident) = &windows[*index];
-        violations += u64::from(*violated);
-        for (world, fell) in worlds.iter_mut().zip(fell).filter(|(_, fell)| **fell) {
-            world.cascades += u64::from(*fell);
+        violations += u64::from(came.violated);
+        for (world, _) in worlds.iter_mut().zip(came.fell).filter(|(_, fell)| *fell) {
+            world.cascades += 1;
             world.days[*number as usize].push(incident.day);
         }
     }
@@ -117,6 +134,14 @@ pub fn run(args: &Args) -> u8 {
         world.days.iter_mut().for_each(|days| days.sort_unstable());
     }
     let curve = curve(args, &services);
+    let evidence = args.html.as_ref().map(|_| evidence::gather(args.jobs, args.evidence, &windows));
+    let evidence = match evidence.transpose() {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            eprintln!("the simulator itself failed: {error}");
+            return USAGE;
+        }
+    };
     let ok = worlds.iter().any(|w| w.world == "bulkhead" && w.cascades == 0) && violations == 0 && args.months > 0;
     let report = Report {
         ok,
@@ -126,6 +151,8 @@ pub fn run(args: &Args) -> u8 {
         faults,
         simulated: results.len(),
         violations,
+        recoveries_s: results.iter().map(|(_, came)| came.recovery_s).collect(),
+        evidence,
         wall_s: overrides::wall_s() - started_s,
         reproduce: format!("bulkhead-sim compare --months {} --seed {}", args.months, args.seed),
     };
@@ -166,20 +193,30 @@ fn calibrate(args: &Args, months: u64) -> u8 {
     if ok { HOLDS } else { FAILS }
 }
 
-/// One fault in all three worlds; whether the platform broke an invariant.
-fn window(incident: &Incident, more: &[Incident], services: &[&'static str]) -> Result<(Fell, bool), String> {
-    const BEFORE_MS: u64 = 6_000;
-    const AFTER_MS: u64 = 10_000;
+/// One fault in all three worlds.
+fn window(incident: &Incident, more: &[Incident], services: &[&'static str]) -> Result<Came, String> {
     /// Bad seconds that make a cascade.
     const LEAST_S: u64 = 15;
     let chains = chains(incident, more);
+    let seen = children::scenario(&scenario_of(incident, more, services), &["--watch-ads"])?;
+    Ok(Came {
+        fell: [chains.plain, chains.tuned, seen.ads_late_s >= LEAST_S],
+        violated: !seen.violations.is_empty(),
+        recovery_s: seen.converged_s,
+    })
+}
+
+/// The platform's window around a fault. Its window is shorter than the chains', so that `more` come closer together.
+pub fn scenario_of(incident: &Incident, more: &[Incident], services: &[&'static str]) -> Scenario {
+    const BEFORE_MS: u64 = 6_000;
+    const AFTER_MS: u64 = 10_000;
     let until_ms = BEFORE_MS + incident.for_ms + AFTER_MS;
     let mut faults = vec![ours(incident, services, BEFORE_MS)];
     faults.extend(more.iter().enumerate().map(|(n, other)| {
         ours(other, services, 2_000 + (n as u64 + 1) * (until_ms - 2_000) / (more.len() as u64 + 1))
     }));
     faults.sort_by_key(|fault| fault.at_ms);
-    let scenario = Scenario {
+    Scenario {
         version: VERSION,
         seed: incident.seed,
         until_ms,
@@ -190,39 +227,41 @@ fn window(incident: &Incident, more: &[Incident], services: &[&'static str]) -> 
         bids_max: None,
         mutant: None,
         faults,
-    };
-    let seen = children::scenario(&scenario, &["--watch-ads"])?;
-    Ok(([chains.plain, chains.tuned, seen.ads_late_s >= LEAST_S], !seen.violations.is_empty()))
+    }
 }
 
-/// More and more faults: whatever else falls into the window of one comes on top.
+/// More and more faults: whatever else falls into the window of one comes on top. The kinds come in equal numbers, so that
+/// rare ones are seen too, and each counts by how often it comes; a window with several faults is met from each of them, so
+/// it counts by one over their number.
 fn curve(args: &Args, services: &[&'static str]) -> Vec<Point> {
-    let mut points = Vec::new();
-    for factor in [1.0, 2.0, 5.0, 10.0, 20.0, 50.0] {
-        let (anchors, _) = month(args.seed ^ 0xc0, 4.0);
-        let anchors: Vec<Incident> = anchors.into_iter().rev().take(args.curve).collect();
-        // Faults a month times the length of a window of 100 s, as a share of the month.
-        let beside = 375.0 * factor * 100.0 / (30.0 * 86_400.0);
-        let fell: Mutex<[u64; 3]> = Mutex::default();
-        each(args.jobs, anchors.len(), |index| {
-            let (others, _) = month(anchors[index].seed, beside / 375.0);
-            if let Ok((one, _)) = window(&anchors[index], &others, services) {
-                let mut fell = locked(&fell);
-                fell.iter_mut().zip(one).for_each(|(sum, fell)| *sum += u64::from(fell));
-            }
-            true
-        });
-        let fell = *locked(&fell);
-        // The anchors are the long faults, 15 a month.
-        let a_month = |fell: u64| fell as f64 / anchors.len().max(1) as f64 * 15.0 * factor;
-        points.push(Point {
-            fault_rate: factor,
-            plain: a_month(fell[0]),
-            tuned: a_month(fell[1]),
-            bulkhead: a_month(fell[2]),
-        });
+    const FACTORS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 200.0, 1_000.0];
+    /// Months' worth of faults that the anchors are taken from.
+    const DRAWN: f64 = 60.0;
+    let (drawn, _) = month(args.seed ^ 0xc0, DRAWN);
+    let mut anchors: Vec<(f64, Incident)> = Vec::new();
+    for kind in drawn.chunk_by(|a, b| std::mem::discriminant(&a.trouble) == std::mem::discriminant(&b.trouble)) {
+        let taken = args.curve.div_ceil(4).min(kind.len());
+        let weight = kind.len() as f64 / DRAWN / taken.max(1) as f64;
+        anchors.extend(kind.iter().take(taken).map(|incident| (weight, *incident)));
     }
-    points
+    FACTORS.map(|factor| point(args, services, &anchors, factor)).to_vec()
+}
+
+fn point(args: &Args, services: &[&'static str], anchors: &[(f64, Incident)], factor: f64) -> Point {
+    let a_month: Mutex<[f64; 3]> = Mutex::default();
+    each(args.jobs, anchors.len(), |index| {
+        let (weight, incident) = &anchors[index];
+        let share_of_month = incident.window_s() as f64 / MONTH_S;
+        let (others, _) = month(incident.seed, factor * share_of_month);
+        if let Ok(one) = window(incident, &others, services) {
+            let counts = weight * factor / (1 + others.len()) as f64;
+            let mut a_month = locked(&a_month);
+            a_month.iter_mut().zip(one.fell).filter(|(_, fell)| *fell).for_each(|(sum, _)| *sum += counts);
+        }
+        true
+    });
+    let [plain, tuned, bulkhead] = *locked(&a_month);
+    Point { fault_rate: factor, plain, tuned, bulkhead }
 }
 
 fn text(report: &Report) {

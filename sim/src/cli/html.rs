@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::compare::{Report, World};
+use super::html_evidence;
 
 /// Also of the page of a run.
 pub const STYLE: &str = "
@@ -15,7 +16,16 @@ h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.1rem;margin-top:2rem}p.soft,
 .month span{aspect-ratio:1;background:var(--good);border-radius:2px}.month .bad{background:var(--bad)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}
 th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left}
-code{overflow-wrap:anywhere}";
+code{overflow-wrap:anywhere}
+.lanes{display:grid;grid-template-columns:minmax(4.5rem,auto) 1fr;gap:.25rem .5rem;align-items:center;font-size:.85rem}
+.lanes svg{width:100%;height:1.6rem;background:var(--good);border-radius:3px;display:block}
+.lag{fill:var(--bad)}.fault{fill:none;stroke:var(--ink);stroke-width:2;vector-effect:non-scaling-stroke}
+.key{display:flex;flex-wrap:wrap;gap:.25rem 1rem;font-size:.85rem}
+.key i{display:inline-block;width:1rem;height:1rem;border:1px solid var(--line);margin-right:.35rem;vertical-align:-.15rem}
+.h0{fill:none}.h1{fill:var(--bad);fill-opacity:.2}.h2{fill:var(--bad);fill-opacity:.45}.h3{fill:var(--bad);fill-opacity:.7}
+.h4{fill:var(--bad)}.key i.h1{background:color-mix(in srgb,var(--bad) 20%,transparent)}
+.key i.h2{background:color-mix(in srgb,var(--bad) 45%,transparent)}
+.key i.h3{background:color-mix(in srgb,var(--bad) 70%,transparent)}.key i.h4{background:var(--bad)}";
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -55,9 +65,13 @@ pub fn page(report: &Report) -> String {
             point.fault_rate, point.plain, point.tuned, point.bulkhead
         );
     }
+    page.push_str("</tbody></table></div>");
+    if let Some(evidence) = &report.evidence {
+        html_evidence::add(&mut page, report, evidence);
+    }
     let _ = writeln!(
         page,
-        "</tbody></table></div><h2>Again</h2><p><code>{}</code></p><p class=\"soft\">{} of {} faults simulated, {} broken \
+        "<h2>Again</h2><p><code>{}</code></p><p class=\"soft\">{} of {} faults simulated, {} broken \
          invariants of the platform, {:.0} s.</p></main></body></html>",
         report.reproduce, report.simulated, report.faults, report.violations, report.wall_s
     );
@@ -79,4 +93,33 @@ fn calendar(page: &mut String, world: &World) {
         page.push_str("</div>");
     }
     page.push_str("</section>");
+}
+
+/// One table; the first cell of a row names it.
+pub fn table(page: &mut String, title: &str, heads: &[&str], rows: &[Vec<String>]) {
+    let _ = write!(
+        page,
+        "<h2>{title}</h2><div class=\"scroll\" role=\"region\" aria-label=\"{title}\" tabindex=\"0\"><table><thead><tr>"
+    );
+    heads.iter().for_each(|head| {
+        let _ = write!(page, "<th scope=\"col\">{}</th>", escaped(head));
+    });
+    page.push_str("</tr></thead><tbody>");
+    for row in rows {
+        page.push_str("<tr>");
+        for (column, cell) in row.iter().enumerate() {
+            let cell = escaped(cell);
+            let _ = match column {
+                0 => write!(page, "<th scope=\"row\">{cell}</th>"),
+                _ => write!(page, "<td>{cell}</td>"),
+            };
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table></div>");
+}
+
+/// Messages come from services and may hold anything.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

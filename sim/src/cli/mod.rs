@@ -3,9 +3,12 @@
 mod children;
 pub mod compare;
 pub mod crashpoints;
+mod evidence;
 pub mod explain;
 mod html;
+mod html_evidence;
 mod html_run;
+mod html_services;
 pub mod isolation;
 pub mod model;
 pub mod mutants;

@@ -7,8 +7,9 @@ use serde::Serialize;
 use sim::fault::Kind;
 use sim::mutant::Mutant;
 use sim::oracle::Violation;
+use sim::oracle::flow::Conserved;
 use sim::scenario::{Scenario, Wanted};
-use sim::world::{self, Outcome, Watch, WorldError};
+use sim::world::{self, Lags, Outcome, Watch, WorldError};
 
 use super::{FAILS, HOLDS, Output, USAGE};
 use crate::overrides;
@@ -75,6 +76,9 @@ pub struct Shown {
     /// Watches how long ad serving is late in one go
     #[arg(long, hide = true)]
     pub watch_ads: bool,
+    /// Says how far behind and how slow every service was, second by second
+    #[arg(long, hide = true)]
+    pub watch_services: bool,
 }
 
 /// `run --output json`.
@@ -103,6 +107,9 @@ pub struct Report {
     pub points: u64,
     pub observations: u64,
     pub ads_late_s: u64,
+    pub conserved: Vec<Conserved>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lags: Option<Lags>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub twin: Option<Twin>,
 }
@@ -227,7 +234,7 @@ fn show(scenario: Scenario, shown: &Shown, reproduce: String) -> u8 {
         dies_in: shown.dies_in,
         dies_at_step: shown.dies_at_step,
         ads: shown.watch_ads || shown.twin,
-        lags: shown.html.is_some(),
+        lags: shown.html.is_some() || shown.watch_services,
         changed_parcel: shown.change,
     };
     let (mut outcome, cpu_s) = match simulate(scenario, watch) {
@@ -238,13 +245,14 @@ fn show(scenario: Scenario, shown: &Shown, reproduce: String) -> u8 {
         }
     };
     let lags = std::mem::take(&mut outcome.lags);
-    let report = Report { twin, ..report(seed, mode, outcome, cpu_s, reproduce) };
+    let mut report = Report { twin, ..report(seed, mode, outcome, cpu_s, reproduce) };
     if let (Some(file), Some(scenario)) = (&shown.html, &kept)
         && let Err(error) = std::fs::write(file, super::html_run::page(&report, scenario, &lags))
     {
         eprintln!("{file}: {error}");
         return USAGE;
     }
+    report.lags = shown.watch_services.then_some(lags);
     match shown.output {
         Output::Json => println!("{}", serde_json::to_string(&report).unwrap_or_default()),
         Output::Text => text(&report),
@@ -297,6 +305,8 @@ fn report(seed: u64, mode: &'static str, outcome: Outcome, cpu_s: f64, reproduce
         points: outcome.points,
         observations: outcome.observations,
         ads_late_s: outcome.ads_late_s,
+        conserved: outcome.conserved,
+        lags: None,
         twin: None,
     }
 }

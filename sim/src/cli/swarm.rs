@@ -1,11 +1,13 @@
 //! `swarm`: many seeds, each with faults of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::sync::Mutex;
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 use sim::fault::Kind;
+use sim::oracle::Violation;
 use sim::scenario::{Scenario, Wanted};
 use sim::world;
 
@@ -33,7 +35,7 @@ pub struct Args {
     /// Impressions a second
     #[arg(long, default_value = "2", value_parser = super::milli)]
     pub rate: u64,
-    /// Appends one line of JSON a world
+    /// Writes one line of JSON there as each world ends
     #[arg(long)]
     pub results: Option<String>,
     /// Where shrunk scenarios are written
@@ -74,11 +76,38 @@ struct Gathered {
     report: Report,
     by_signature: BTreeMap<String, Signature>,
     recoveries_s: Vec<f64>,
+    /// A line a world.
+    results: Option<std::fs::File>,
+}
+
+/// One line of `--results`.
+#[derive(Serialize)]
+struct Line<'a> {
+    seed: u64,
+    ok: bool,
+    virtual_s: f64,
+    cpu_s: f64,
+    events: u64,
+    impressions: u64,
+    converged_s: f64,
+    faults: &'a BTreeMap<String, u64>,
+    violations: &'a [Violation],
+    reproduce: String,
 }
 
 pub fn run(args: &Args) -> u8 {
     let started_s = overrides::wall_s();
-    let gathered = Mutex::new(Gathered::default());
+    let mut gathered = Gathered::default();
+    if let Some(file) = &args.results {
+        match std::fs::File::create(file) {
+            Ok(open) => gathered.results = Some(open),
+            Err(error) => {
+                eprintln!("{file}: {error}");
+                return USAGE;
+            }
+        }
+    }
+    let gathered = Mutex::new(gathered);
     let passed_ms = || ((overrides::wall_s() - started_s) * 1e3) as u64;
     each(args.jobs, args.seeds as usize, |index| {
         let seed = args.from + index as u64;
@@ -101,13 +130,7 @@ pub fn run(args: &Args) -> u8 {
     });
     eprintln!();
     let mut gathered = gathered.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(file) = &args.results
-        && let Err(error) = std::fs::write(file, gathered.lines())
-    {
-        eprintln!("{file}: {error}");
-        return USAGE;
-    }
-    for finding in gathered.by_signature.values_mut().take(3) {
+    for finding in gathered.by_signature.values_mut() {
         let Some(seed) = finding.seeds.first() else { continue };
         let scenario = Scenario::of(&wanted(*seed, args), &world::service_names());
         finding.shrunk = shrink::shrink(scenario, 60.0, args.save.as_deref()).ok();
@@ -132,11 +155,14 @@ fn wanted(seed: u64, args: &Args) -> Wanted {
 
 impl Gathered {
     fn add(&mut self, seed: u64, arguments: &[String], result: Result<Seen, String>) {
-        let report = &mut self.report;
         let seen = match result {
             Ok(seen) => seen,
-            Err(error) => return report.simulator_failures.push(format!("seed {seed}: {error}")),
+            Err(error) => return self.report.simulator_failures.push(format!("seed {seed}: {error}")),
         };
+        if let Err(error) = self.write(seed, arguments, &seen) {
+            self.report.simulator_failures.push(format!("writing the result of seed {seed}: {error}"));
+        }
+        let report = &mut self.report;
         report.seeds += 1;
         report.virtual_s += seen.virtual_s;
         report.cpu_s += seen.cpu_s;
@@ -159,9 +185,22 @@ impl Gathered {
         }
     }
 
-    fn lines(&self) -> String {
-        let line = |finding: &Signature| serde_json::to_string(finding).unwrap_or_default();
-        self.by_signature.values().map(line).collect::<Vec<_>>().join("\n")
+    fn write(&mut self, seed: u64, arguments: &[String], seen: &Seen) -> std::io::Result<()> {
+        let Some(file) = &mut self.results else { return Ok(()) };
+        let line = Line {
+            seed,
+            ok: seen.violations.is_empty(),
+            virtual_s: seen.virtual_s,
+            cpu_s: seen.cpu_s,
+            events: seen.events,
+            impressions: seen.impressions,
+            converged_s: seen.converged_s,
+            faults: &seen.faults,
+            violations: &seen.violations,
+            reproduce: format!("bulkhead-sim {}", arguments.join(" ")),
+        };
+        serde_json::to_writer(&mut *file, &line)?;
+        file.write_all(b"\n")
     }
 
     fn finish(mut self, wall_s: f64) -> Report {

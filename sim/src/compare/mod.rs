@@ -20,6 +20,8 @@ const LEAST_PAUSE_MS: u64 = 1_000;
 /// Before the fault, and after it until calm.
 const BEFORE_S: u64 = 10;
 const AFTER_S: u64 = 45;
+/// Thirty days.
+pub const MONTH_S: f64 = 30.0 * 86_400.0;
 
 /// One fault of a month.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,13 @@ pub struct Incident {
     /// Requests a second at that hour.
     pub rate: f64,
     pub seed: u64,
+}
+
+impl Incident {
+    /// Simulated around it in the chains, seconds: from before it until calm.
+    pub fn window_s(&self) -> u64 {
+        BEFORE_S + self.for_ms.div_ceil(1_000) + AFTER_S
+    }
 }
 
 /// Which worlds fell.
@@ -94,7 +103,7 @@ fn incident(rng: &mut fastrand::Rng, kind: usize) -> Incident {
 
 /// The chains under one fault, and others that happen to fall into its window.
 pub fn chains(incident: &Incident, more: &[Incident]) -> Fell {
-    let window_s = BEFORE_S + incident.for_ms.div_ceil(1_000) + AFTER_S;
+    let window_s = incident.window_s();
     let mut faults = vec![fault(incident, BEFORE_S * 1_000)];
     let mut rng = fastrand::Rng::with_seed(incident.seed ^ 2);
     faults.extend(more.iter().map(|other| fault(other, rng.u64(0..window_s * 1_000))));

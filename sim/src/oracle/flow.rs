@@ -9,6 +9,7 @@ use actors::topics;
 use runtime::log::{Log, Record};
 use runtime::state::row::decode_exact;
 use schemas::events as e;
+use serde::{Deserialize, Serialize};
 
 use super::Findings;
 use super::audit::Auditor;
@@ -26,27 +27,42 @@ pub struct Flow<'a> {
     pub fired: &'a BTreeMap<Kind, u64>,
 }
 
+/// What became of the true events of one kind: `were` = `stand` + `set_aside`, or the world is broken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conserved {
+    pub topic: String,
+    /// True by the outside's own books.
+    pub were: u64,
+    /// Once in their topic.
+    pub stand: u64,
+    /// In dead letters, and not in the topic.
+    pub set_aside: u64,
+}
+
 type Ids<'a> = Box<dyn Iterator<Item = &'a String> + 'a>;
 
 impl Flow<'_> {
     /// Every impression, click and conversion that is true is in its topic once; no other is.
-    pub fn events_once(&self, findings: &mut Findings) {
+    pub fn events_once(&self, findings: &mut Findings) -> Vec<Conserved> {
         let truth = self.truth;
-        let impressions: Ids<'_> = Box::new(truth.shown.keys());
-        self.once(findings, topics::IMPRESSIONS.name, ("ads", "impression-pixels"), impressions, |record| {
-            let event: e::ImpressionEvent<'_> = schemas::frame::decode(record.value.unwrap_or_default()).ok()?;
-            Some(event.event_id.to_owned())
-        });
-        let clicks: Ids<'_> = Box::new(truth.clicks.keys());
-        self.once(findings, topics::CLICKS.name, ("tracking", "click-pixels"), clicks, |record| {
+        let shown: Ids<'_> = Box::new(truth.shown.keys());
+        let impressions =
+            self.once(findings, topics::IMPRESSIONS.name, ("ads", "impression-pixels"), shown, |record| {
+                let event: e::ImpressionEvent<'_> = schemas::frame::decode(record.value.unwrap_or_default()).ok()?;
+                Some(event.event_id.to_owned())
+            });
+        let clicked: Ids<'_> = Box::new(truth.clicks.keys());
+        let clicks = self.once(findings, topics::CLICKS.name, ("tracking", "click-pixels"), clicked, |record| {
             let event: e::ClickEvent<'_> = schemas::frame::decode(record.value.unwrap_or_default()).ok()?;
             Some(event.event_id.to_owned())
         });
-        let conversions: Ids<'_> = Box::new(truth.conversions.keys());
-        self.once(findings, topics::CONVERSIONS.name, ("tracking", "conversion-posts"), conversions, |record| {
-            let event: e::ConversionEvent<'_> = schemas::frame::decode(record.value.unwrap_or_default()).ok()?;
-            Some(event.event_id.to_owned())
-        });
+        let converted: Ids<'_> = Box::new(truth.conversions.keys());
+        let conversions =
+            self.once(findings, topics::CONVERSIONS.name, ("tracking", "conversion-posts"), converted, |record| {
+                let event: e::ConversionEvent<'_> = schemas::frame::decode(record.value.unwrap_or_default()).ok()?;
+                Some(event.event_id.to_owned())
+            });
+        vec![impressions, clicks, conversions]
     }
 
     fn once(
@@ -56,9 +72,10 @@ impl Flow<'_> {
         made_by: (&str, &str),
         expected: Ids<'_>,
         id: impl Fn(&Record<'_>) -> Option<String>,
-    ) {
+    ) -> Conserved {
+        let mut conserved = Conserved { topic: topic.to_owned(), ..Conserved::default() };
         if self.log.topic(topic).is_none() {
-            return;
+            return conserved;
         }
         let mut found: BTreeMap<String, u64> = BTreeMap::new();
         each_event(self.log, topic, self.partitions, findings, |record| {
@@ -67,12 +84,16 @@ impl Flow<'_> {
         for id in expected {
             let times = found.remove(id).unwrap_or(0);
             let lost = self.aside.has(made_by.0, made_by.1, id);
+            conserved.were += 1;
+            conserved.stand += u64::from(times == 1);
+            conserved.set_aside += u64::from(times == 0 && lost);
             findings
                 .expect("events_once", times == 1 || (times == 0 && lost), || format!("{topic}: {id} {times} times"));
         }
         for (id, times) in found {
             findings.broken("events_once", format!("{topic}: {id} {times} times, and never was"));
         }
+        conserved
     }
 
     /// What is true and timely is set aside only where a fault made it fail.

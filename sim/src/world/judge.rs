@@ -43,7 +43,7 @@ impl World {
         money::ledger(&self.log, auditor, &self.traffic.truth, &aside, partitions, findings);
         let (log, truth, fired) = (&self.log, &self.traffic.truth, &self.fired);
         let flow = Flow { log, truth, aside: &aside, partitions, fired };
-        flow.events_once(findings);
+        let conserved = flow.events_once(findings);
         flow.good_events_kept(findings);
         flow.budgets(auditor, findings);
         if self.services.iter().any(|service| service.spec.name == "analytics") {
@@ -74,6 +74,7 @@ impl World {
             observations: self.steps.load(Ordering::Relaxed),
             recent: self.trace.recent(),
             lags: self.lags.take().unwrap_or_default(),
+            conserved,
         })
     }
 

@@ -15,12 +15,15 @@ use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::MemoryStorage;
 use runtime::log::{Log, TopicPartition};
 use runtime::service::ServiceDef;
+use runtime::stats::Phase;
+use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::fault::Kind;
 use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::oracle::audit::Auditor;
+use crate::oracle::flow::Conserved;
 use crate::oracle::published::Published;
 use crate::oracle::{Findings, Violation};
 use crate::scenario::Scenario;
@@ -83,14 +86,25 @@ pub struct Outcome {
     pub ads_late_s: u64,
     pub recent: Vec<String>,
     pub lags: Lags,
+    pub conserved: Vec<Conserved>,
 }
 
-/// How far behind every service was, second by second, if that was watched.
-#[derive(Clone, Default)]
+/// How far behind and how slow every service was, second by second, if that was watched.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Lags {
-    pub services: Vec<&'static str>,
-    /// Milliseconds since the start, and the records that each service had waiting.
-    pub samples: Vec<(u64, Vec<u64>)>,
+    pub services: Vec<String>,
+    pub samples: Vec<Sample>,
+}
+
+/// One look at all services.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Since the start of the world.
+    pub at_ms: u64,
+    /// Records that each service had waiting.
+    pub waiting: Vec<u64>,
+    /// 99th percentile from readable to settled of what each settled since the last look; none where nothing was.
+    pub p99_us: Vec<Option<u64>>,
 }
 
 /// Why a world could not be made: a mistake of the simulation, never a finding about the platform.
@@ -267,7 +281,10 @@ impl World {
             steps: Arc::default(),
             dies_at_step: watch.dies_at_step,
             ads_watched: watch.ads,
-            lags: watch.lags.then(|| Lags { services: specs.iter().map(|spec| spec.name).collect(), samples: vec![] }),
+            lags: watch.lags.then(|| Lags {
+                services: specs.iter().map(|spec| spec.name.to_owned()).collect(),
+                samples: Vec::new(),
+            }),
             ads_late: Default::default(),
             scenario,
         };
@@ -347,8 +364,18 @@ impl World {
     fn sample_lags(&mut self, now_ms: u64) {
         let Some(mut lags) = self.lags.take() else { return };
         let process = self.current();
-        let lag = |name: &&'static str| process.and_then(|p| p.platform.bulkhead(name)).map_or(0, |b| b.lag());
-        lags.samples.push((now_ms, lags.services.iter().map(lag).collect()));
+        let bulkheads: Vec<_> =
+            lags.services.iter().map(|name| process.and_then(|p| p.platform.bulkhead(name))).collect();
+        let p99_us = |bulkhead: &runtime::platform::Bulkhead| {
+            let p99_us = bulkhead.stats.latency_us(0.99, &[Phase::Before, Phase::InFault, Phase::After]);
+            bulkhead.stats.reset_latency();
+            p99_us
+        };
+        lags.samples.push(Sample {
+            at_ms: now_ms,
+            waiting: bulkheads.iter().map(|found| found.map_or(0, |bulkhead| bulkhead.lag())).collect(),
+            p99_us: bulkheads.iter().map(|found| found.and_then(p99_us)).collect(),
+        });
         self.lags = Some(lags);
     }
 
