@@ -1,8 +1,8 @@
 //! The public edge over loopback, beside an axum echo of the same bodies: a process each, asked in turns by one open-loop
 //! generator in this process.
 
-mod load;
-mod processes;
+pub mod load;
+pub mod processes;
 
 use std::time::Duration;
 

@@ -4,9 +4,11 @@
 
 mod cpu;
 mod edge;
+mod isolation;
 mod log;
 mod minutes;
 mod overhead;
+mod overload;
 mod path;
 mod pipeline;
 mod report;
@@ -57,6 +59,8 @@ enum Bench {
     Edge(edge::Arguments),
     #[command(hide = true)]
     EdgeEcho,
+    Isolation(isolation::Arguments),
+    Overload(overload::Arguments),
     /// The whole platform under the demo's traffic, by service.
     Pipeline(pipeline::Arguments),
 }
@@ -80,6 +84,8 @@ fn main() -> ExitCode {
                 }
             };
         }
+        Bench::Isolation(arguments) => isolation::run(&arguments),
+        Bench::Overload(arguments) => overload::run(&arguments),
         Bench::Pipeline(arguments) => pipeline::run(&arguments),
     };
     match result {

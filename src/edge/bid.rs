@@ -28,7 +28,8 @@ pub async fn bid(served: &Served, request: Request<Incoming>, since_us: u64) -> 
     if request.method() != Method::POST {
         return Err(Refused::bad("METHOD", "bid requests are POSTed to /openrtb2/bid as JSON"));
     }
-    if let Some(why) = served.appender.behind() {
+    let is_late = (!served.line.admits(since_us)).then_some("no time left");
+    if let Some(why) = is_late.or_else(|| served.appender.behind()) {
         // Whoever came before is served first. Nothing of the body is read, so this costs next to nothing.
         served.stats.reason("shed", why);
         return Ok(answer::no_bid(NBR_NO_TIME));

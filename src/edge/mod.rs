@@ -2,7 +2,7 @@
 //! own; nothing that happens in a service is felt here but an age of a view or a log that is behind.
 //!
 //! `serve` is a request's way, `bid` and `track` the two kinds of it; `token` and `facts` are what travels in URLs; `buckets`,
-//! `depth`, `config` are the limits; `appender` is how it writes.
+//! `line`, `depth`, `config` are the limits; `appender` is how it writes.
 
 mod answer;
 pub mod appender;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod depth;
 pub mod facts;
 pub mod keyfile;
+mod line;
 pub mod macros;
 mod query;
 mod recent;
@@ -45,6 +46,7 @@ use crate::sources::slices::{Slices, SourceError};
 use crate::sources::treasury::Treasury;
 use appender::Appender;
 use config::EdgeConfig;
+use line::Line;
 use recent::Recent;
 use serve::{Rates, Served};
 use stats::EdgeStats;
@@ -139,8 +141,15 @@ impl Edge {
             base: ArcSwap::from_pointee(base(&config, address)),
             rates: Rates::new(&config),
             recent: Recent::default(),
+            line: Line::default(),
             config: ArcSwap::from_pointee(config),
             stats: stats.clone(),
+        });
+        let probed = served.clone();
+        runtime.spawn(async move {
+            if let Err(error) = probed.line.probe(&probed.env.clock).await {
+                tracing::warn!(%error, "the edge cannot tell how long its line is; only the log's delay sheds");
+            }
         });
         let stop = watch::Sender::new(false);
         runtime.spawn(accept(listener, served.clone(), stop.subscribe(), runtime.handle().clone()));

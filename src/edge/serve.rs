@@ -17,6 +17,7 @@ use super::answer::{Answer, Refused};
 use super::appender::{Appender, Pending};
 use super::buckets::Buckets;
 use super::config::EdgeConfig;
+use super::line::Line;
 use super::recent::Recent;
 use super::stats::{EdgeStats, Route};
 use super::token::Keys;
@@ -67,6 +68,7 @@ pub struct Served {
     pub base: ArcSwap<String>,
     pub rates: Rates,
     pub recent: Recent,
+    pub line: Line,
     pub stats: Arc<EdgeStats>,
 }
 
