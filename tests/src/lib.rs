@@ -1,5 +1,6 @@
 //! What the tests of the whole share.
 
+pub mod fatal;
 pub mod http;
 pub mod kafka;
 pub mod log_cases;

@@ -221,7 +221,7 @@ fn a_directory_is_for_one_process_and_a_drain_goes_downstream() {
     let mut line = String::new();
     errors.read_line(&mut line).expect("a line when it is up");
     assert!(line.starts_with("up on "), "{line}");
-    fails(&["up", "--data", data, "--until-idle"], 1, &["in use", &up.0.id().to_string(), data]);
+    fails(&["up", "--data", data, "--until-idle"], 1, &["in use", &up.0.id().to_string(), data, "--log kafka"]);
     let killed = Command::new("kill").args(["-TERM", &up.0.id().to_string()]).status().expect("kill is there");
     assert!(killed.success());
     let mut rest = String::new();

@@ -74,6 +74,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("sim/src/overrides.rs", "the simulator stands in for the system's clock and randomness"),
     ("runtime/src/log/kafka/", "librdkafka's batch calls have no safe form"),
     ("runtime/src/alloc.rs", "the accounting allocator"),
+    ("tests/src/fatal.rs", "a test ends a process by a fault in C code"),
 ];
 
 fn allowed(path: &str, places: &[&str]) -> bool {
