@@ -73,6 +73,10 @@ impl From<ComposeError> for CommandError {
         match error {
             ComposeError::Lists(error) => Self::Config(error.to_string()),
             ComposeError::Open(error @ OpenError::Config { .. }) => Self::Config(error.to_string()),
+            ComposeError::Storage(error @ StorageError::InUse { .. }) => Self::Failed(format!(
+                "{error}. The embedded log has one process; services in processes of their own share a Kafka \
+                 (--log kafka --brokers HOST:PORT, and --only SERVICE)"
+            )),
             ComposeError::Start(error @ StartError::UnknownService { .. }) => Self::Usage(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
@@ -93,6 +97,8 @@ pub struct Variant {
     /// Money is kept at hand for every active campaign, also while nobody bids for it: the first request after a quiet
     /// night is bid on, too. Costs a lease a campaign every few seconds.
     pub keep_leases: bool,
+    /// Each service as it is to run: tests wrap its folds here, in no other way.
+    pub wrap: Option<fn(ServiceDef) -> ServiceDef>,
 }
 
 /// What decisions are made from, with how old each is.
@@ -131,6 +137,8 @@ pub struct Composed {
     pub views: Views,
     pub registry: Started,
     pub usage: Arc<UsageReport>,
+    /// All services of this program, whether or not they run in this process.
+    pub services: Vec<ServiceDef>,
 }
 
 impl Composed {
@@ -184,7 +192,10 @@ pub fn partitions_of(log: &dyn Log) -> Option<u32> {
 pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Variant) -> Result<Composed, ComposeError> {
     let lists = lists(settings)?;
     let log = variant.backend.open(env, data)?;
-    let services = services_with(lists.clone());
+    let mut services = services_with(lists.clone());
+    if let Some(wrap) = variant.wrap {
+        services = services.into_iter().map(wrap).collect();
+    }
     let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
     // What is joined lies in the same partition, so the count of a directory never changes.
     let partitions = partitions_of(log.as_ref()).filter(|_| !settings.partitions_stated).unwrap_or(settings.partitions);
@@ -193,7 +204,7 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;
     let usage = Arc::new(UsageReport::start(env, &log, &services, &settings.instance).await?);
     let views = start_views(env, &platform, settings, variant, lists)?;
-    Ok(Composed { env: env.clone(), log, platform, views, registry, usage })
+    Ok(Composed { env: env.clone(), log, platform, views, registry, usage, services })
 }
 
 fn config(settings: &Settings, partitions: u32, variant: &Variant) -> PlatformConfig {

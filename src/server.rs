@@ -41,7 +41,8 @@ impl Server {
         let fresh = || up.env.secret("admin token").iter().map(|byte| format!("{byte:02x}")).collect();
         let token: String = settings.admin_token.clone().unwrap_or_else(fresh);
         let data = absolute(data);
-        let state = admin::State::new(up.clone(), Some(edge.clone()), data.clone(), &token);
+        let state =
+            admin::State::new(up.clone(), Some(edge.clone()), data.clone(), &token).map_err(CommandError::failed)?;
         let admin = Admin::start(&up.env, state, settings.admin.as_deref()).await.map_err(CommandError::failed)?;
         eprintln!("admin on http://{}", admin.address);
         if !admin.address.ip().is_loopback() {

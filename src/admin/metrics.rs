@@ -61,6 +61,9 @@ pub fn page(state: &State) -> String {
     process(&mut page, state);
     events(&mut page, bulkheads);
     supervision(&mut page, bulkheads);
+    let help = "Groups of dead letters that began to be too much.";
+    let alerts = |bulkhead: &Bulkhead| state.alerts(bulkhead.spec.name) as f64;
+    page.each(bulkheads, "bulkhead_dead_letter_alerts_total", "counter", help, alerts);
     behind(&mut page, state);
     if let Some(edge) = &state.edge {
         serving(&mut page, edge);
@@ -137,6 +140,17 @@ fn supervision(page: &mut Page, bulkheads: &[Bulkhead]) {
     page.each(bulkheads, "bulkhead_invariant_checks_total", "counter", help, |b| count(&b.stats.invariant_checks));
     let help = "Checks that did not hold.";
     page.each(bulkheads, "bulkhead_invariant_failures_total", "counter", help, |b| count(&b.stats.invariant_failures));
+    let help =
+        "1 while a service takes nothing in: too much fails (flood), or something it needs is away (dependency).";
+    page.family("bulkhead_paused", "gauge", help);
+    for bulkhead in bulkheads {
+        for (why, is_paused) in [("flood", Some("flood")), ("dependency", Some("dependency down"))] {
+            let labels = [("service", bulkhead.spec.name), ("why", why)];
+            page.sample("bulkhead_paused", &labels, f64::from(u8::from(bulkhead.paused() == is_paused)));
+        }
+    }
+    let help = "Times that a service paused because too much of a topic failed.";
+    page.each(bulkheads, "bulkhead_floods_total", "counter", help, |b| b.flood.floods() as f64);
     let help = "Bytes fetched and not settled.";
     let bytes = |b: &Bulkhead| b.stats.queue_bytes.load(Ordering::Relaxed).max(0) as f64;
     page.each(bulkheads, "bulkhead_queue_bytes", "gauge", help, bytes);

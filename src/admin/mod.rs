@@ -2,6 +2,7 @@
 //! needs a token. A bulkhead of its own: it answers while everything else is stuck.
 
 mod health;
+mod letters;
 mod metrics;
 mod routes;
 mod state;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::state::State;
-use super::{health, metrics, tree, views};
+use super::{health, letters, metrics, tree, views};
 use crate::operate::tap::{self, Tap};
 use crate::operate::topology::{self, Behind};
 use crate::operate::{OperateError, explain, lag, produce, topics};
@@ -23,13 +23,14 @@ use crate::operate::{OperateError, explain, lag, produce, topics};
 /// A producer waits this long until what it sent is worked off; then it goes on being worked off without it.
 const SETTLE: Duration = Duration::from_secs(5);
 
-type App = Arc<State>;
+/// What every path knows.
+pub type App = Arc<State>;
 
 /// An answer or a refusal.
-type Answered = Result<Response, Refusal>;
+pub type Answered = Result<Response, Refusal>;
 
 /// A refusal in the operator's words.
-pub struct Refusal(StatusCode, String);
+pub struct Refusal(pub StatusCode, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -65,6 +66,8 @@ pub fn routes(state: App) -> Router {
         .route("/tap/{topic}", get(tapped))
         .route("/explain/{auction_id}", get(explained))
         .route("/produce/{topic}", post(produced))
+        .route("/dlq", get(letters::overview))
+        .route("/dlq/{what}", get(letters::asked).post(letters::changed))
         .layer(DefaultBodyLimit::max(produce::FILE_MAX_BYTES))
         .with_state(state)
         .nest("/registry", registry)
@@ -166,7 +169,11 @@ async fn explained(Shared(state): Shared<App>, Path(auction_id): Path<String>) -
     Ok(Json(explain::explain(state.up.log.as_ref(), &auction_id)?).into_response())
 }
 
-fn allowed(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Whether a request may change something.
+///
+/// # Errors
+/// 401 without the token.
+pub fn allowed(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if state.is_allowed(authorization) {
         return Ok(());

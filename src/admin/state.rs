@@ -1,9 +1,11 @@
 //! What the admin listener knows: the platform, its edge, and how far its end has come.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use runtime::env::BulkheadRuntime;
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::Edge;
@@ -17,6 +19,10 @@ pub struct State {
     pub data: PathBuf,
     /// Not ready any more: the process is about to end.
     pub draining: AtomicBool,
+    /// Where dead letters are read: it may take seconds.
+    pub desk: BulkheadRuntime,
+    /// Alerts about dead letters, by service.
+    alerts: Mutex<BTreeMap<String, u64>>,
     /// Actions that changed something.
     pub actions: AtomicU64,
     /// Digest of the token, so that comparing takes the same time for every guess.
@@ -24,9 +30,22 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(up: Arc<Composed>, edge: Option<Arc<Edge>>, data: PathBuf, token: &str) -> Arc<Self> {
-        let token = Sha256::digest(token.as_bytes()).into();
-        Arc::new(Self { up, edge, data, draining: AtomicBool::new(false), actions: AtomicU64::new(0), token })
+    /// # Errors
+    /// The system gives no thread.
+    pub fn new(up: Arc<Composed>, edge: Option<Arc<Edge>>, data: PathBuf, token: &str) -> std::io::Result<Arc<Self>> {
+        let (token, desk) = (Sha256::digest(token.as_bytes()).into(), BulkheadRuntime::new(&up.env, "dlq", 1, 5)?);
+        let (draining, actions, alerts) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
+        Ok(Arc::new(Self { up, edge, data, draining, desk, alerts, actions, token }))
+    }
+
+    /// A group of a service's dead letters has begun to be too much.
+    pub fn alerted(&self, service: &str) {
+        *self.alerts.lock().unwrap_or_else(PoisonError::into_inner).entry(service.to_owned()).or_default() += 1;
+    }
+
+    /// Alerts about a service's dead letters since the start.
+    pub fn alerts(&self, service: &str) -> u64 {
+        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).get(service).copied().unwrap_or(0)
     }
 
     /// Whether a request may change something.

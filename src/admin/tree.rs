@@ -38,6 +38,7 @@ fn of(bulkhead: &Bulkhead, now_us: u64) -> Value {
     json!({
         "service": bulkhead.spec.name,
         "state": if bulkhead.is_degraded() { "degraded" } else if bulkhead.is_supervised() { "running" } else { "ended" },
+        "paused": bulkhead.paused(),
         "fault": bulkhead.faults.active().map(|kind| kind.name()),
         "restarts": count(&stats.restarts),
         "panics": count(&stats.panics),

@@ -83,7 +83,11 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let server = if serves { Some(Server::start(&up, &data, &settings).await?) } else { None };
         let stats = up.platform.bulkheads.iter().map(|bulkhead| (bulkhead.spec.name, bulkhead.stats.clone())).collect();
         // Ends with this command, before the log closes.
-        let watching = watch::start(&env, &up.log, stats, |alert| eprintln!("{}", watch::line(alert)));
+        let told = server.as_ref().map(|server| server.admin.state.clone());
+        let watching = watch::start(&env, &up.log, stats, move |alert| {
+            told.iter().for_each(|state| state.alerted(&alert.service));
+            eprintln!("{}", watch::line(alert));
+        });
         let watching = watching.map_err(CommandError::failed)?;
         let idle = if args.until_idle {
             tokio::select! {

@@ -8,7 +8,7 @@ use runtime::log::{
 };
 use runtime::topology::days;
 use schemas::events::{DeadLetterAction, DeadLetterActionKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::letters::EventId;
 use super::{DlqError, walk};
@@ -19,7 +19,7 @@ pub const TOPIC: &str = "dlq-audit";
 const BUDGET_BYTES: usize = 4 << 20;
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Action {
     Started,
@@ -38,7 +38,7 @@ pub enum Action {
 }
 
 /// How far a job is. `scanned = moved + skipped + failed`, always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Letters that were selected.
     pub scanned: u64,
@@ -66,7 +66,7 @@ pub struct Row {
     pub timestamp_ms: i64,
     pub job: String,
     pub action: Action,
-    /// `replay` or `discard`.
+    /// `replay`, `discard` or `release`.
     pub kind: String,
     pub actor: String,
     pub reason: String,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use runtime::commit::Entry;
 use runtime::commit::standing::{Standing, Verdict};
 use runtime::log::{Batches, CorruptBatch, Log, TopicPartition};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::letters;
 use super::select::Selection;
@@ -19,7 +19,7 @@ const MINUTE_MS: i64 = 60_000;
 const SPIKE_MINUTES: i64 = 5;
 
 /// Letters with one cause.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Group {
     pub fingerprint: String,
     pub service: String,

@@ -38,6 +38,8 @@ pub enum Kind {
     #[default]
     Replay,
     Discard,
+    /// No letters: a service that paused was let go on.
+    Release,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::Replay => "replay",
             Self::Discard => "discard",
+            Self::Release => "release",
         }
     }
 }
@@ -68,7 +71,7 @@ pub struct Order {
 }
 
 /// A job as its rows tell it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub job: String,
     pub kind: Kind,
@@ -137,6 +140,18 @@ pub async fn cancel(log: &dyn Log, env: &Env, name: &str, actor: &str, reason: &
     audit::append(log, &[row(env, name, &order, Action::Cancelled, reason, job.counts)?]).await?;
     job.state = Action::Cancelled;
     Ok(job)
+}
+
+/// Writes down that a service was let go on; answers the row as a job that is over.
+///
+/// # Errors
+/// The log refuses.
+pub async fn note_release(env: &Env, log: &dyn Log, order: &Order) -> Result<Job, DlqError> {
+    let (kind, now_ms) = (order.kind, env.clock.wall_ms());
+    let (job, state, counts) = (format!("{}-{now_ms:x}", kind.name()), Action::Finished, Counts::default());
+    audit::append(log, &[row(env, &job, order, state, &order.reason, counts)?]).await?;
+    let reason = order.reason.clone();
+    Ok(Job { job, kind, state, reason, counts, started_ms: now_ms, last_ms: now_ms, order: order.clone() })
 }
 
 /// What moves letters.
@@ -269,6 +284,7 @@ impl Run<'_, '_> {
                 self.shelf.discard(letter.event.clone(), letter.replays);
                 self.counts.moved += 1;
             }
+            Kind::Release => self.counts.skipped += 1,
             Kind::Replay => {
                 if self.stage(letter) {
                     self.shelf.note(letter.event.clone(), letter.replays + 1, self.name.clone());

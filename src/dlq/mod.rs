@@ -1,10 +1,11 @@
 //! Dead letters for operators: what lies there, in which groups, and the jobs that bring letters back or put them away.
 //!
 //! Everything here works on an open log, so that the command line on a directory at rest and the admin listener of a running
-//! process call the same functions. `letters` reads, `select` and `groups` sort, `trial` and `edit` prepare, `job` moves,
+//! process call the same functions, those of `desk`. `letters` reads, `select` and `groups` sort, `trial` and `edit` prepare, `job` moves,
 //! `audit` keeps what was done, `spike` and `watch` say when somebody should look.
 
 pub mod audit;
+pub mod desk;
 pub mod edit;
 mod error;
 pub mod groups;

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use runtime::env::Env;
-use serde_json::json;
 
-use super::{open, place, time};
+use super::desk::{AtRest, Desk, RemoteArgs, desk, part, post, print_json};
+use super::time;
 use crate::cli::Output;
 use crate::config::PlatformArgs;
-use crate::dlq::job::{self, Job};
+use crate::dlq::Selection;
+use crate::dlq::desk::{Change, Question};
+use crate::dlq::job::{self, Job, Kind, Order};
 use crate::exit::CommandError;
 
 #[derive(Args, Clone, Debug)]
@@ -30,19 +32,27 @@ pub struct CancelArgs {
     reason: String,
 }
 
+#[derive(Args, Clone, Debug)]
+pub struct ReleaseArgs {
+    /// The service, as `bulkhead actors` names it
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    #[command(flatten)]
+    platform: PlatformArgs,
+    /// Why; kept in the audit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
 /// All jobs, the oldest first.
 ///
 /// # Errors
-/// [`CommandError`]: the directory cannot be used.
-pub async fn jobs(args: JobsArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let (_, data) = place(&args.platform)?;
-    let log = open(&data)?;
-    let jobs = job::jobs(log.as_ref());
-    log.close().await;
-    let jobs = jobs?;
+/// [`CommandError`]: nobody answers, or the directory cannot be used.
+pub async fn jobs(args: JobsArgs, remote: &RemoteArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let value = desk(&args.platform, remote)?.ask("jobs", &Question::default()).await?;
     match output {
-        Output::Json => println!("{}", json!({ "jobs": jobs })),
-        Output::Text => jobs.iter().for_each(|job| println!("{}", line(job))),
+        Output::Json => print_json(&value)?,
+        Output::Text => part::<Vec<Job>>(&value, "jobs")?.iter().for_each(|job| println!("{}", line(job))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,14 +60,38 @@ pub async fn jobs(args: JobsArgs, output: Output) -> Result<ExitCode, CommandErr
 /// Ends one.
 ///
 /// # Errors
-/// [`CommandError`]: the directory cannot be used, there is no such job, or it is over.
-pub async fn cancel(args: CancelArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let (settings, data) = place(&args.platform)?;
-    let log = open(&data)?;
-    let env = Env::production();
-    let cancelled = job::cancel(log.as_ref(), &env, &args.job, &actor(&settings.instance), &args.reason).await;
-    log.close().await;
-    print(&cancelled?, output)?;
+/// [`CommandError`]: nobody answers, the directory cannot be used, there is no such job, or it is over.
+pub async fn cancel(args: CancelArgs, remote: &RemoteArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let desk = desk(&args.platform, remote)?;
+    let (actor, reason) = (actor(desk.instance()), args.reason);
+    let cancelled: Job = match desk {
+        Desk::Running(remote, _) => {
+            post(&remote, "cancel", &Change { job: Some(args.job), reason, actor, ..Change::default() }).await?
+        }
+        Desk::AtRest(AtRest { log, .. }) => {
+            let cancelled = job::cancel(log.as_ref(), &Env::production(), &args.job, &actor, &reason).await;
+            log.close().await;
+            cancelled?
+        }
+    };
+    print(&cancelled, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets a service go on that pauses because too much fails. Only a process can pause.
+///
+/// # Errors
+/// [`CommandError`]: nothing runs there, or it has no such service.
+pub async fn release(args: ReleaseArgs, remote: &RemoteArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let desk = desk(&args.platform, remote)?;
+    let actor = actor(desk.instance());
+    let Desk::Running(remote, _) = desk else {
+        return Err(CommandError::Failed("nothing runs there, so nothing pauses".into()));
+    };
+    let selection = Selection { service: Some(args.service), ..Selection::default() };
+    let order = Order { kind: Kind::Release, selection, actor, reason: args.reason, ..Order::default() };
+    let released: Job = post(&remote, "release", &Change { order, ..Change::default() }).await?;
+    print(&released, output)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `bulkhead dlq`: what services could not take, why, and what is done about it.
 
 mod args;
+mod desk;
 mod jobs;
 mod list;
 mod replay;
@@ -24,13 +25,17 @@ const DATA_DEFAULT: &str = "bulkhead-data";
 
 /// List, group, show and export dead letters, bring them back to the service that failed, or put them away
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "The directory must be at rest: a running platform is its only owner.
+#[command(
+    after_help = "Where a process runs on the directory it is asked; a directory at rest is read by the command itself.
 
 Example:
-  bulkhead dlq groups --data bulkhead-data")]
+  bulkhead dlq groups --data bulkhead-data"
+)]
 pub struct DlqArgs {
     #[command(subcommand)]
     command: DlqCommand,
+    #[command(flatten)]
+    remote: desk::RemoteArgs,
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -62,6 +67,9 @@ Example:
     /// End a job that is paused or stopped; what it has moved stays moved
     #[command(after_help = "Example:\n  bulkhead dlq cancel replay-19abc-0001 --reason \"wrong group\"")]
     Cancel(jobs::CancelArgs),
+    /// Let a service go on that pauses because too much fails: for ten minutes all that fails is set aside
+    #[command(after_help = "Example:\n  bulkhead dlq release billing --reason \"the old schema, known\"")]
+    Release(jobs::ReleaseArgs),
 }
 
 /// Runs one of them.
@@ -70,15 +78,17 @@ Example:
 /// A directory or a selection that cannot be used is usage, everything else a failure.
 pub fn run(args: DlqArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
+        let remote = &args.remote;
         match args.command {
-            DlqCommand::Ls(args) => list::ls(args, output).await,
-            DlqCommand::Groups(args) => list::groups(args, output).await,
-            DlqCommand::Show(args) => show::show(args, output).await,
-            DlqCommand::Export(args) => show::export(args, output).await,
-            DlqCommand::Replay(args) => replay::replay(*args, output).await,
-            DlqCommand::Discard(args) => replay::discard(args, output).await,
-            DlqCommand::Jobs(args) => jobs::jobs(args, output).await,
-            DlqCommand::Cancel(args) => jobs::cancel(args, output).await,
+            DlqCommand::Ls(args) => list::ls(args, remote, output).await,
+            DlqCommand::Groups(args) => list::groups(args, remote, output).await,
+            DlqCommand::Show(args) => show::show(args, remote, output).await,
+            DlqCommand::Export(args) => show::export(args, remote, output).await,
+            DlqCommand::Replay(args) => replay::replay(*args, remote, output).await,
+            DlqCommand::Discard(args) => replay::discard(args, remote, output).await,
+            DlqCommand::Jobs(args) => jobs::jobs(args, remote, output).await,
+            DlqCommand::Cancel(args) => jobs::cancel(args, remote, output).await,
+            DlqCommand::Release(args) => jobs::release(args, remote, output).await,
         }
     })
 }
@@ -98,7 +108,7 @@ fn open(data: &std::path::Path) -> Result<Arc<dyn Log>, CommandError> {
 fn refused(error: VerifyError) -> CommandError {
     let hint = match error.kind() {
         "STORAGE_IN_USE" => {
-            "; a running platform is the only owner of its letters: let it drain (SIGTERM), then ask again"
+            "; its process is not found from here: name its admin listener with --admin and --token, or let it drain"
         }
         _ => "",
     };

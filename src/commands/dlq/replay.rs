@@ -1,23 +1,21 @@
 //! `dlq replay` and `dlq discard`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use runtime::env::Env;
-use runtime::log::Log;
-use serde_json::json;
+use serde_json::Value as Json;
 
 use super::args::{SelectArgs, assignment, rate, share};
+use super::desk::{AtRest, Desk, RemoteArgs, desk, now_ms, post};
 use super::jobs::{actor, line, print};
-use super::{open, place};
 use crate::cli::Output;
 use crate::commands::up::{Signals, drain};
 use crate::config::PlatformArgs;
 use crate::dlq::audit::Action;
-use crate::dlq::job::{self, Job, Kind, Order, Runner};
-use crate::dlq::trial::{self, Trial};
-use crate::dlq::{DlqError, Selection, letters, value::Schemas};
+use crate::dlq::desk::Change;
+use crate::dlq::job::{self, Job, Kind, Order};
+use crate::dlq::{self, value};
 use crate::exit::CommandError;
 use crate::platform::{Variant, compose};
 
@@ -64,38 +62,45 @@ pub struct DiscardArgs {
 /// Brings letters back; exit 0 if the job finished and nothing failed.
 ///
 /// # Errors
-/// [`CommandError`]: the directory or the selection cannot be used, the log refuses.
-pub async fn replay(args: ReplayArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let (settings, data) = place(&args.platform)?;
-    let env = Env::production();
-    let log = open(&data)?;
-    let actor = actor(&settings.instance);
-    let order = match &args.resume {
-        Some(name) => job::job(log.as_ref(), name)?.order,
-        None => Order {
-            kind: Kind::Replay,
-            selection: args.select.selection(env.clock.wall_ms()),
-            set: args.set.clone(),
-            canary: args.canary,
-            rate: args.rate,
-            stop_at_failures: args.stop_if_failures,
-            actor: actor.clone(),
-            reason: args.reason.clone(),
-        },
+/// [`CommandError`]: nobody answers, the directory or the selection cannot be used, the log refuses.
+pub async fn replay(args: ReplayArgs, remote: &RemoteArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let desk = desk(&args.platform, remote)?;
+    let actor = actor(desk.instance());
+    let order = Order {
+        kind: Kind::Replay,
+        selection: args.select.selection(now_ms()),
+        set: args.set.clone(),
+        canary: args.canary,
+        rate: args.rate,
+        stop_at_failures: args.stop_if_failures,
+        actor: actor.clone(),
+        reason: args.reason.clone(),
     };
-    let services = services_of(log.as_ref(), &order.selection)?;
-    let catalogue = crate::platform::services(&settings).map_err(CommandError::from)?;
-    if let Some(gone) = services.iter().find(|name| !catalogue.iter().any(|def| def.spec.name == name.as_str())) {
-        return Err(DlqError::NoService(gone.clone()).into());
+    let change = Change { order, dry_run: args.dry_run, job: args.resume.clone(), actor, ..Change::default() };
+    match desk {
+        Desk::Running(remote, _) if args.dry_run => told(&post(&remote, "replay", &change).await?, output),
+        Desk::Running(remote, _) => ended(&post(&remote, "replay", &change).await?, output),
+        Desk::AtRest(at_rest) => replay_at_rest(at_rest, change, output).await,
     }
-    if args.dry_run {
-        let tried = trial::trial(log.as_ref(), &catalogue, &order, env.clock.wall_ms());
+}
+
+async fn replay_at_rest(at_rest: AtRest, mut change: Change, output: Output) -> Result<ExitCode, CommandError> {
+    let AtRest { settings, data, log } = at_rest;
+    let env = Env::production();
+    if let Some(name) = &change.job {
+        change.order = job::job(log.as_ref(), name)?.order;
+    }
+    let order = &change.order;
+    let catalogue = crate::platform::services(&settings).map_err(CommandError::from)?;
+    let services = dlq::desk::services_of(log.as_ref(), &order.selection, &catalogue)?;
+    if change.dry_run {
+        let tried = dlq::desk::dry_run(log.as_ref(), &catalogue, order, env.clock.wall_ms());
         log.close().await;
         return told(&tried?, output);
     }
     let is_judged = order.canary.is_some() || order.stop_at_failures.is_some();
     if !is_judged || services.is_empty() {
-        let job = run(&env, &log, None, &args.resume, order, &actor).await;
+        let job = dlq::desk::run(&env, &log, None, &change, &progress).await;
         log.close().await;
         return ended(&job?, output);
     }
@@ -105,7 +110,7 @@ pub async fn replay(args: ReplayArgs, output: Output) -> Result<ExitCode, Comman
     let mut signals = Signals::new()?;
     let variant = Variant { only: Some(services), keep_commits: true, ..Variant::default() };
     let up = compose(&env, &data, &settings, &variant).await?;
-    let moving = run(&env, &up.log, Some(&up.platform), &args.resume, order, &actor);
+    let moving = dlq::desk::run(&env, &up.log, Some(&up.platform), &change, &progress);
     let job = tokio::select! {
         biased;
         () = signals.next() => None,
@@ -123,67 +128,37 @@ pub async fn replay(args: ReplayArgs, output: Output) -> Result<ExitCode, Comman
     }
 }
 
-async fn run(
-    env: &Env,
-    log: &Arc<dyn Log>,
-    platform: Option<&runtime::platform::Platform>,
-    resume: &Option<String>,
-    order: Order,
-    actor: &str,
-) -> Result<Job, CommandError> {
-    let progress = |job: &Job| {
-        if job.state == Action::Progress {
-            eprintln!("{}", line(job));
-        }
-    };
-    let runner = Runner { env, log, platform, progress: &progress };
-    let job = match resume {
-        Some(name) => runner.resume(name, actor).await?,
-        None => runner.start(order).await?,
-    };
-    Ok(job)
+fn progress(job: &Job) {
+    if job.state == Action::Progress {
+        eprintln!("{}", line(job));
+    }
 }
 
-/// Services that have set aside what is selected.
-fn services_of(log: &dyn Log, selection: &Selection) -> Result<Vec<String>, DlqError> {
-    let schemas = Schemas::builtin()?;
-    let mut services = std::collections::BTreeSet::new();
-    letters::each(log, |letter| {
-        if !services.contains(&letter.event.service) && selection.matches(&letter, &schemas) {
-            services.insert(letter.event.service);
-        }
-        Ok(())
-    })?;
-    Ok(services.into_iter().collect())
-}
-
-fn told(trial: &Trial, output: Output) -> Result<ExitCode, CommandError> {
+fn told(trial: &Json, output: Output) -> Result<ExitCode, CommandError> {
+    let count = |name: &str| trial[name].as_u64().unwrap_or(0);
     match output {
-        Output::Json => {
-            let mut document = serde_json::to_value(trial).map_err(CommandError::failed)?;
-            document["dry_run"] = json!(true);
-            println!("{document}");
-        }
+        Output::Json => println!("{trial}"),
         Output::Text => {
             println!(
                 "dry run, nothing written: {} scanned, {} would succeed, {} would be duplicates, {} would fail, {} skipped, {} cannot be edited",
-                trial.scanned,
-                trial.would_succeed,
-                trial.would_be_duplicates,
-                trial.would_fail,
-                trial.skipped,
-                trial.failed
+                count("scanned"),
+                count("would_succeed"),
+                count("would_be_duplicates"),
+                count("would_fail"),
+                count("skipped"),
+                count("failed")
             );
-            trial.outputs.iter().for_each(|(topic, count)| println!("  {count} events would go to {topic}"));
-            for failure in &trial.failures {
-                println!(
-                    "  {} x {} {}: {} ({})",
-                    failure.count, failure.service, failure.code, failure.message, failure.sample
-                );
+            for (topic, count) in trial["outputs"].as_object().into_iter().flatten() {
+                println!("  {count} events would go to {topic}");
+            }
+            for failure in trial["failures"].as_array().into_iter().flatten() {
+                let of = |name: &str| value::text(&failure[name]);
+                let (count, service, code) = (of("count"), of("service"), of("code"));
+                println!("  {count} x {service} {code}: {} ({})", of("message"), of("sample"));
             }
         }
     }
-    Ok(if trial.would_fail + trial.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if count("would_fail") + count("failed") > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn ended(job: &Job, output: Output) -> Result<ExitCode, CommandError> {
@@ -202,19 +177,23 @@ fn ended(job: &Job, output: Output) -> Result<ExitCode, CommandError> {
 ///
 /// # Errors
 /// As [`replay`].
-pub async fn discard(args: DiscardArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let (settings, data) = place(&args.platform)?;
-    let env = Env::production();
-    let log = open(&data)?;
-    let actor = actor(&settings.instance);
+pub async fn discard(args: DiscardArgs, remote: &RemoteArgs, output: Output) -> Result<ExitCode, CommandError> {
+    let desk = desk(&args.platform, remote)?;
+    let actor = actor(desk.instance());
     let order = Order {
         kind: Kind::Discard,
-        selection: args.select.selection(env.clock.wall_ms()),
-        actor: actor.clone(),
+        selection: args.select.selection(now_ms()),
+        actor,
         reason: args.reason,
         ..Order::default()
     };
-    let job = run(&env, &log, None, &None, order, &actor).await;
-    log.close().await;
-    ended(&job?, output)
+    let change = Change { order, ..Change::default() };
+    match desk {
+        Desk::Running(remote, _) => ended(&post(&remote, "discard", &change).await?, output),
+        Desk::AtRest(AtRest { log, .. }) => {
+            let job = dlq::desk::run(&Env::production(), &log, None, &change, &progress).await;
+            log.close().await;
+            ended(&job?, output)
+        }
+    }
 }
