@@ -118,7 +118,7 @@ fn a_paused_service_is_seen_and_released_and_its_letters_put_away_from_outside()
     assert_eq!(running.paused(), None);
 
     let (code, groups) = running.dlq(&["groups", "--service", "billing"]);
-    assert_eq!((code, &groups["letters"], &groups["groups"][0]["count"]), (Some(0), &json!(BROKEN), &json!(BROKEN)));
+    assert_eq!((code, &groups["letters"]), (Some(0), &json!(BROKEN)), "{groups}");
     let (code, tried) = running.dlq(&["replay", "--dry-run", "--service", "billing"]);
     assert_eq!((code, &tried["would_fail"], &tried["dry_run"]), (Some(1), &json!(BROKEN), &json!(true)), "{tried}");
     let (code, shown) = running.dlq(&["show"]);
