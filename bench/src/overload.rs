@@ -19,6 +19,8 @@ const CALM_WINDOWS: usize = 4;
 /// Windows before anything is called calm.
 const SETTLE_WINDOWS: usize = 12;
 const WINDOW: Duration = Duration::from_millis(250);
+/// Of the peak: with less sent than this there was no overload, and a goodput would say nothing.
+const SENT_MIN: f64 = 1.5;
 /// Looked for no longer than this.
 const RECOVERY_MAX: Duration = Duration::from_secs(15);
 
@@ -27,7 +29,8 @@ const RECOVERY_MAX: Duration = Duration::from_secs(15);
 /// loop; what cannot be sent within 20 ms, with every connection waiting for its answer, is not sent), calm again until the
 /// p99 of four quarters of a second in a row is at most 2 ms above the worst one of the calm before (15 s if it never is).
 /// `goodput` is what was answered within 100 ms and not turned away, a second, beside the peak's; `recovery_s` the time from
-/// the end of the overload to the first of the four. Medians of the rounds; the first one warms up and does not count.
+/// the end of the overload to the first of the four. Medians of the rounds; the first one warms up and does not count. A run in
+/// which less than 1.5 times the peak could be sent is void: exit 1.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Rounds; the first one warms up and does not count.
@@ -78,9 +81,15 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
         }
     }
     let of = |figure: &dyn Fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+    let sent = of(&|r| r.sent_per_s / r.peak_per_s);
+    if sent < SENT_MIN {
+        let why = "the generator did not get the time for more, so nothing was overloaded: run it on a machine at rest";
+        return Err(format!("only {sent:.2} times the peak was sent; {why}").into());
+    }
     report.push(Figure::beside("goodput", of(&|r| r.good_per_s), "/s", "peak", of(&|r| r.peak_per_s)));
     report.push(Figure::alone("recovery_s", of(&|r| r.recovery_s), "s"));
     report.push(Figure::alone("overload_p99_ms", of(&|r| r.p99_ms), "ms"));
+    report.push(Figure::beside("sent", of(&|r| r.sent_per_s), "/s", "peak", of(&|r| r.peak_per_s)));
     report.push(Figure::alone("turned_away", of(&|r| r.turned_away), "share"));
     Ok(report)
 }

@@ -1,16 +1,16 @@
 //! Who waits in front of the edge's threads, and who joins too late to be worth an answer.
 //!
-//! A line is known by how long one turn of it takes: a probe stands in it like any request and says when it was its turn.
+//! A line is known by how long one turn of it takes: a probe stands at its end like any request and says when it was its turn.
 //! What is served within [`WAIT_MAX_US`] of that came early enough. What comes after has joined behind more work than its
 //! time allows, so the newest are turned away, unread, and those before them are answered in time. Without that rule an
 //! overload makes every answer late, and all work is for nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runtime::env::Clock;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// Work that may stand before a request, microseconds: of the 100 ms that exchanges give, as much again is the way there and
@@ -51,24 +51,17 @@ impl Line {
         is_busy
     }
 
-    /// Stands in line on the runtime whose line it is. Never ends.
+    /// Sends probes into the line of `edge`, one after the other, from a runtime of its own. Ends with the edge.
     ///
-    /// # Errors
-    /// The system gives no pair of sockets: then nobody is turned away here.
-    pub async fn probe(&self, clock: &Clock) -> std::io::Result<()> {
-        // Through a socket like everybody: what a timer has woken is served before those who came by the network.
-        let (mut there, mut here) = UnixStream::pair()?;
-        let mut byte = [0; 8];
+    /// From outside, because the workers' own queues are short (256 tasks): what they cannot hold waits in the runtime's
+    /// common one, and that is where the longest line is.
+    pub async fn probe(self: Arc<Self>, clock: Clock, edge: Handle) {
         loop {
-            there.write_all(&[0]).await?;
-            // More room than bytes: else the socket would not be waited for the next time.
-            if here.read(&mut byte).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            if self.turn(clock.mono_us()) {
-                clock.sleep(STEP).await;
-            } else {
-                self.woken.notified().await;
+            let (line, of) = (self.clone(), clock.clone());
+            match edge.spawn(async move { line.turn(of.mono_us()) }).await {
+                Ok(true) => clock.sleep(STEP).await,
+                Ok(false) => self.woken.notified().await,
+                Err(_) => return,
             }
         }
     }

@@ -46,7 +46,6 @@ use crate::sources::slices::{Slices, SourceError};
 use crate::sources::treasury::Treasury;
 use appender::Appender;
 use config::EdgeConfig;
-use line::Line;
 use recent::Recent;
 use serve::{Rates, Served};
 use stats::EdgeStats;
@@ -106,6 +105,7 @@ pub struct Edge {
     stop: watch::Sender<bool>,
     stop_treasury: Arc<AtomicBool>,
     treasury: Mutex<Option<JoinHandle<Result<(), SourceError>>>>,
+    _probes: BulkheadRuntime,
     runtime: BulkheadRuntime,
 }
 
@@ -141,19 +141,15 @@ impl Edge {
             base: ArcSwap::from_pointee(base(&config, address)),
             rates: Rates::new(&config),
             recent: Recent::default(),
-            line: Line::default(),
+            line: Arc::default(),
             config: ArcSwap::from_pointee(config),
             stats: stats.clone(),
         });
-        let probed = served.clone();
-        runtime.spawn(async move {
-            if let Err(error) = probed.line.probe(&probed.env.clock).await {
-                tracing::warn!(%error, "the edge cannot tell how long its line is; only the log's delay sheds");
-            }
-        });
+        let probes = BulkheadRuntime::new(&env, "edge-line", 1, 0).map_err(EdgeError::Threads)?;
+        probes.spawn(served.line.clone().probe(env.clock.clone(), runtime.handle().clone()));
         let stop = watch::Sender::new(false);
         runtime.spawn(accept(listener, served.clone(), stop.subscribe(), runtime.handle().clone()));
-        Ok(Self { address, stats, served, env, keys_file, stop, stop_treasury, treasury, runtime })
+        Ok(Self { address, stats, served, env, keys_file, stop, stop_treasury, treasury, _probes: probes, runtime })
     }
 
     /// Takes over limits, rates and keys; address, threads and the number of connections stay.

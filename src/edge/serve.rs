@@ -68,7 +68,7 @@ pub struct Served {
     pub base: ArcSwap<String>,
     pub rates: Rates,
     pub recent: Recent,
-    pub line: Line,
+    pub line: Arc<Line>,
     pub stats: Arc<EdgeStats>,
 }
 
