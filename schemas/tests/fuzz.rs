@@ -1,6 +1,6 @@
 //! Fuzz targets: datum, frame, schema. Each replays `tests/corpus/NAME` and then as many mutants of it as there is time for;
-//! `tests/long/fuzz.sh` gives ten minutes each. No coverage guides it, so the corpus has one seed for each kind of thing, and
-//! the mutations know lengths, counts and JSON's words.
+//! `tests/long/fuzz.sh` gives ten minutes each, by AFL++ where it is installed. Here no coverage guides it, so the corpus has
+//! one seed for each kind of thing, and the mutations know lengths, counts and JSON's words.
 
 use schemas::{
     builtin,
@@ -12,12 +12,16 @@ use schemas::{
     plan::{Plan, Plans},
     proof::{self, Random},
 };
-use std::{env, fs, path::Path};
+use std::{cell::OnceCell, env, fs, path::Path};
 
 /// Mutants that the test command tries; a long run counts seconds.
 const MUTANTS: u64 = 3_000;
 
 fn run(name: &str, target: impl Fn(&[u8])) {
+    // One input from a fuzzer outside, which chooses the next by what this one reached.
+    if let Some(path) = env::var_os("FUZZ_INPUT") {
+        return target(&fs::read(path).unwrap_or_default());
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
     let mut paths: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -88,12 +92,18 @@ fn mutant(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 /// The first byte chooses the type; the typed decoder and the one that prints agree, and what is accepted is written again.
 #[test]
 fn datum() {
-    let plans: Vec<_> = builtin().iter().map(|b| Schema::parse(b.avsc).unwrap()).collect();
-    let plans: Vec<_> = plans.iter().map(|schema| Plan::new(schema, schema).unwrap()).collect();
+    // Made when a type is first chosen: a fuzzer outside starts anew for each input.
+    let plans: Vec<_> = builtin().iter().map(|_| OnceCell::new()).collect();
+    let plan_of = |which: usize| {
+        plans[which].get_or_init(|| {
+            let schema = Schema::parse(builtin()[which].avsc).unwrap();
+            Plan::new(&schema, &schema).unwrap()
+        })
+    };
     run("datum", |bytes| {
         let Some((which, datum)) = bytes.split_first() else { return };
         let which = usize::from(*which) % builtin().len();
-        let (b, plan) = (&builtin()[which], &plans[which]);
+        let (b, plan) = (&builtin()[which], plan_of(which));
         let (mut once, mut twice) = (Vec::new(), Vec::new());
         let typed = (b.recode)(datum, &mut once);
         let printed =
