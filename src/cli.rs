@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    ask, completions, config, demo, dlq, doctor, isolation, produce, schemas, topics, up, verify, version,
+    ask, backup, completions, config, demo, dlq, doctor, isolation, produce, schemas, topics, up, verify, version,
 };
 use crate::exit::CommandError;
 
@@ -43,6 +43,8 @@ pub enum Command {
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
     Produce(produce::ProduceArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Tap(ask::TapArgs),
     Lag(ask::LagArgs),
     Actors(ask::ActorsArgs),
@@ -68,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
         Command::Produce(args) => produce::run(args, cli.output),
+        Command::Backup(args) => backup::backup(args, cli.output),
+        Command::Restore(args) => backup::restore(args, cli.output),
         Command::Tap(args) => ask::tap(args, cli.output),
         Command::Lag(args) => ask::lag(args, cli.output),
         Command::Actors(args) => ask::actors(args, cli.output),

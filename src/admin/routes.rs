@@ -18,7 +18,7 @@ use super::state::State;
 use super::{health, letters, metrics, tree, views};
 use crate::operate::tap::{self, Tap};
 use crate::operate::topology::{self, Behind};
-use crate::operate::{OperateError, explain, lag, produce, topics};
+use crate::operate::{OperateError, backup, explain, lag, produce, topics};
 
 /// A producer waits this long until what it sent is worked off; then it goes on being worked off without it.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -68,6 +68,7 @@ pub fn routes(state: App) -> Router {
         .route("/produce/{topic}", post(produced))
         .route("/dlq", get(letters::overview))
         .route("/dlq/{what}", get(letters::asked).post(letters::changed))
+        .route("/backup", post(backed_up))
         .layer(DefaultBodyLimit::max(produce::FILE_MAX_BYTES))
         .with_state(state)
         .nest("/registry", registry)
@@ -181,6 +182,27 @@ pub fn allowed(state: &State, headers: &HeaderMap) -> Result<(), Refusal> {
     let what =
         "this changes something and needs `authorization: Bearer TOKEN`; `bulkhead` on this machine knows the token";
     Err(Refusal(StatusCode::UNAUTHORIZED, what.to_owned()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Backup {
+    /// On this machine, absolute.
+    dir: std::path::PathBuf,
+}
+
+async fn backed_up(Shared(state): Shared<App>, headers: HeaderMap, body: String) -> Answered {
+    allowed(&state, &headers)?;
+    let wrong = |what: String| Refusal(StatusCode::BAD_REQUEST, what);
+    let Backup { dir } =
+        serde_json::from_str(&body).map_err(|error| wrong(format!("{{\"dir\":PATH}} is wanted: {error}")))?;
+    if !dir.is_absolute() {
+        return Err(wrong(format!("{} is relative to nothing here; give an absolute path", dir.display())));
+    }
+    let copied = backup::live(&state.up.env, state.up.log.clone(), &state.data, &dir).await?;
+    state.actions.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(dir = %dir.display(), bytes = copied.bytes, "the data directory was copied");
+    Ok(Json(json!(copied)).into_response())
 }
 
 async fn produced(Shared(state): Shared<App>, Path(topic): Path<String>, headers: HeaderMap, body: String) -> Answered {

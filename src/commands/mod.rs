@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod ask;
+pub mod backup;
 pub mod completions;
 pub mod config;
 pub mod demo;

@@ -1,6 +1,7 @@
 //! What an operator asks and does, as functions over a log and a platform: the admin listener and the commands call the
 //! same ones, so a running process and a data directory answer alike.
 
+pub mod backup;
 pub mod explain;
 pub mod lag;
 pub mod process;

@@ -126,6 +126,7 @@ fn from_nothing_to_a_ledger_row() {
     let actors = asking.text(&["actors"]);
     assert!(actors.contains("billing") && actors.contains("shard 1 running"), "{actors}");
     assert!(asking.text(&["graph", "--format", "dot"]).starts_with("digraph"));
+    backed_up(&asking, directory.path());
     let rest = up.end();
     assert!(rest.contains("drain edge") && rest.contains("drain billing"), "{rest}");
 
@@ -161,6 +162,25 @@ fn from_nothing_to_a_ledger_row() {
     assert_eq!(asking.json(&["lag"])["records"], 2, "what nobody has taken yet");
     assert!(asking.output(&["up", "--until-idle"]).status.success());
     assert_eq!(asking.json(&["lag"])["records"], 0);
+}
+
+/// A copy of the running platform, restored elsewhere, works off its backlog and is recounted.
+fn backed_up(asking: &Asking<'_>, directory: &Path) {
+    let (copy, restored) = (directory.join("copy"), directory.join("restored"));
+    let (copy, restored) = (copy.to_str().expect("UTF-8"), restored.to_str().expect("UTF-8"));
+    let copied = asking.json(&["backup", copy]);
+    assert!(copied["files"].as_u64() > Some(5) && copied["bytes"].as_u64() > Some(1_000), "{copied}");
+    let again = asking.output(&["backup", copy]);
+    assert!(again.status.code() == Some(1) && String::from_utf8_lossy(&again.stderr).contains("is not empty"));
+    let of = Asking { program: asking.program, data: restored };
+    let text = of.text(&["restore", copy]);
+    assert!(text.contains("goes on from there"), "{text}");
+    let again = of.output(&["restore", copy]);
+    assert!(again.status.code() == Some(2) && String::from_utf8_lossy(&again.stderr).contains("is not empty"));
+    assert!(of.output(&["up", "--until-idle"]).status.success());
+    let found = of.json(&["verify"]);
+    assert_eq!((&found["ok"], &found["recount_diff_micros"]), (&true.into(), &0.into()), "{found}");
+    assert!(steps(&of.json(&["explain", "auction-1"])).contains(&"bids"), "the copy knows the bid");
 }
 
 fn admin_answers(up: &Up) {

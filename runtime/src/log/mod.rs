@@ -238,4 +238,8 @@ pub trait Log: Send + Sync + 'static {
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64>;
     /// Settles everything in flight, fills and syncs the segments. Idempotent.
     fn close(&self) -> BoxFuture<'static, ()>;
+    /// Writes a consistent copy of everything synced into an empty directory; blocks. `None`: a cluster keeps its own.
+    fn copy_to(&self, _to: &dyn storage::Storage) -> Option<Result<segment::Copied, storage::StorageError>> {
+        None
+    }
 }

@@ -282,6 +282,17 @@ impl Core {
     /// # Errors
     /// A failed sync is final: the caller turns the log read-only.
     pub(super) fn checkpoint(&self) -> Result<(), StorageError> {
+        self.checkpoint_and(|_| ()).map(|_| ())
+    }
+
+    /// A checkpoint, and something that has to be done before the next one removes files.
+    ///
+    /// # Errors
+    /// As [`Self::checkpoint`].
+    pub(super) fn checkpoint_and<R>(
+        &self,
+        then: impl FnOnce(&Checkpoint) -> R,
+    ) -> Result<(Checkpoint, R), StorageError> {
         let _one = lock(&self.checkpointing);
         let (point, dirty, directories, doomed) = {
             let mut filling = lock(&self.filling);
@@ -304,7 +315,8 @@ impl Core {
         for name in &doomed {
             self.storage.remove(name)?;
         }
-        Ok(())
+        let done = then(&point);
+        Ok((point, done))
     }
 
     fn point(&self, journal_from: u64) -> Checkpoint {

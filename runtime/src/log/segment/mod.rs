@@ -8,6 +8,7 @@
 //! Segments are synced when their part of the journal is to be used again; recovery cuts them to the checkpoint and
 //! replays the journal behind it (`recovery`).
 
+mod backup;
 mod checkpoint;
 mod config;
 mod core;
@@ -36,13 +37,14 @@ use self::driver::Driver;
 use self::queue::{Append, Meta, Mode, Taken};
 use self::reader::SegmentReader;
 use super::batch::Batch;
-use super::storage::Storage;
+use super::storage::{Storage, StorageError};
 use super::{
     AppendError, AppendOptions, Appending, Extent, Fence, FetchError, Log, Offset, PartitionReader, ProducerGroup,
     TopicConfig, TopicId, TopicPartition,
 };
 use crate::env::Env;
 
+pub use self::backup::{Copied, restore};
 pub use self::config::SegmentLogConfig;
 pub use self::error::OpenError;
 
@@ -121,6 +123,10 @@ fn unknown(of: TopicPartition) -> AppendError {
 }
 
 impl Log for EmbeddedLog {
+    fn copy_to(&self, to: &dyn Storage) -> Option<Result<Copied, StorageError>> {
+        Some(backup::copy_live(&self.core, to))
+    }
+
     fn ensure_topic(&self, config: &TopicConfig) -> Result<TopicId, AppendError> {
         let _one = lock(&self.core.making_topics);
         let refuse = |what: String| Err(AppendError::Unknown { what });

@@ -19,8 +19,8 @@ use super::writer::Writer;
 use super::{SegmentLogConfig, lock};
 use crate::env::Clock;
 
-const VERSION_FILE: &str = "VERSION";
-const VERSION: &str = "bulkhead data 1";
+pub(super) const VERSION_FILE: &str = "VERSION";
+pub(super) const VERSION: &str = "bulkhead data 1";
 /// The first group under a new nonce.
 const FIRST_SEQUENCE: u64 = 1;
 
@@ -58,7 +58,7 @@ pub(super) fn open(
     Ok((core.clone(), Writer::new(core, journal)))
 }
 
-fn check_version(storage: &dyn Storage) -> Result<(), OpenError> {
+pub(super) fn check_version(storage: &dyn Storage) -> Result<(), OpenError> {
     let wanted = VERSION.to_owned();
     let dir = storage.describe();
     match storage::read_whole(storage, VERSION_FILE, 4096) {

@@ -1,6 +1,7 @@
 //! Crashes over simulated storage, and what only this backend promises. What every backend promises is in the
 //! conformance suite (package `tests`).
 
+mod backup;
 mod crash;
 mod faults;
 
