@@ -73,7 +73,8 @@ impl From<ComposeError> for CommandError {
         match error {
             ComposeError::Lists(error) => Self::Config(error.to_string()),
             ComposeError::Open(error @ OpenError::Config { .. }) => Self::Config(error.to_string()),
-            ComposeError::Storage(error @ StorageError::InUse { .. }) => Self::Failed(format!(
+            ComposeError::Storage(error @ StorageError::InUse { .. })
+            | ComposeError::Open(OpenError::Storage(error @ StorageError::InUse { .. })) => Self::Failed(format!(
                 "{error}. The embedded log has one process; services in processes of their own share a Kafka \
                  (--log kafka --brokers HOST:PORT, and --only SERVICE)"
             )),
