@@ -89,7 +89,7 @@ impl Writers {
                 return Err(violation(format!("written with schema id {writer}, which the registry does not have")));
             }
             Found::Away(why) => {
-                let message = format!("the schema with id {writer} cannot be asked for now: {why}");
+                let message = format!("the schema with id {writer} cannot be asked for at present: {why}");
                 return Err(Failure::DependencyDown(Reason::new("SCHEMA_REGISTRY_DOWN", message)));
             }
         };

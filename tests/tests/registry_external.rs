@@ -110,7 +110,7 @@ fn an_unknown_id_is_known_absent_or_away() {
     };
     let id = register("\"int\"");
     let external = External::start(&env, directory.path(), client(served.address)).expect("starts");
-    // Asked for in the background: for now nobody can say.
+    // Asked for in the background: until the answer is there nobody can say.
     assert!(matches!(external.find(id), Found::Away(_)));
     let found = settle(&external, id, |found| matches!(found, Found::Schema(_)));
     assert!(matches!(found, Found::Schema(schema) if schema.canonical_form() == "\"int\""));

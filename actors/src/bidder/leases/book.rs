@@ -236,7 +236,7 @@ impl Account {
         self.wanted = Micros::ZERO;
     }
 
-    /// What has to be asked for now, if anything.
+    /// What has to be asked for at this time, if anything.
     fn lacks(&self, config: &LeaseBookConfig, campaign: &Campaign, now_ms: i64) -> Option<Micros> {
         let waiting = self.asked_ms.is_some_and(|asked| now_ms.saturating_sub(asked) < config.answer_timeout_ms);
         let idle = self.started && now_ms.saturating_sub(self.last_wanted_ms) > config.idle_ms;
