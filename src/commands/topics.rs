@@ -49,6 +49,10 @@ pub struct CreateArgs {
     /// Copies of every partition; with more than one, two must have a record before it counts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=9))]
     pub replicas: i32,
+    /// Registry that the platform will use; where it lacks a schema of this binary, nothing is made. Without it the
+    /// registry is the cluster's own topic `_schemas`
+    #[arg(long, value_name = "URL", env = "BULKHEAD_REGISTRY_URL")]
+    pub registry_url: Option<String>,
     /// Print the plan and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -71,6 +75,20 @@ fn create(args: &CreateArgs, _: Output) -> Result<ExitCode, CommandError> {
     args.brokers.kafka().map(|_| ExitCode::SUCCESS)
 }
 
+/// Whether an external registry has the schemas of this binary. Asked before anything is made.
+#[cfg(feature = "kafka")]
+fn registered(url: &str) -> Result<(), CommandError> {
+    use crate::registry::{HttpRegistry, external, start};
+
+    let services = actors::catalogue::services(&actors::catalogue::Config::default());
+    crate::cli::block_on(async {
+        let registry = HttpRegistry::new(url).map_err(CommandError::usage)?;
+        let ids = external::ids_at(&registry, &start::topics(&services)).await;
+        ids.map(|_| ExitCode::SUCCESS).map_err(CommandError::failed)
+    })
+    .map(|_| ())
+}
+
 #[cfg(feature = "kafka")]
 fn create(args: &CreateArgs, output: Output) -> Result<ExitCode, CommandError> {
     use crate::backend::Backend;
@@ -78,10 +96,17 @@ fn create(args: &CreateArgs, output: Output) -> Result<ExitCode, CommandError> {
     use runtime::log::Log as _;
     use runtime::log::kafka::{KafkaConfig, KafkaLog};
 
+    if let Some(url) = &args.registry_url {
+        registered(url)?;
+    }
     let Backend::Kafka(config) = args.brokers.kafka()? else { return Err(CommandError::Failed("no cluster".into())) };
     let config = KafkaConfig { create_with_replicas: Some(args.replicas), ..config };
     let log = KafkaLog::open(&Env::production(), config).map_err(CommandError::failed)?;
-    let wanted = crate::platform::topics(args.partitions);
+    let mut wanted = crate::platform::topics(args.partitions);
+    if args.registry_url.is_some() {
+        // A log with this topic has its own registry, and a start with another one is refused.
+        wanted.retain(|topic| &*topic.name != crate::registry::store::TOPIC);
+    }
     let mut plan = Vec::new();
     for topic in &wanted {
         let found = log.partitions_of(&topic.name).map_err(CommandError::failed)?;

@@ -115,7 +115,7 @@ impl External {
     pub async fn ids(&self, data: &Path, topics: &[(&str, u32)]) -> Result<Vec<(u32, u32)>, ExternalError> {
         let path = data.join(MARKER);
         let known = Marker::read(&path)?;
-        let ids = match self.ask(topics).await {
+        let ids = match ids_at(&self.registry, topics).await {
             Ok(ids) => ids,
             Err(ExternalError::Registry(away @ RegistryFailure::Down(_))) => match known {
                 Some(marker) if marker.url == self.registry.url() && marker.covers(topics) => return Ok(marker.ids),
@@ -133,26 +133,29 @@ impl External {
             }
         }
     }
+}
 
-    async fn ask(&self, topics: &[(&str, u32)]) -> Result<Vec<(u32, u32)>, ExternalError> {
-        let (mut ids, mut missing) = (BTreeMap::new(), Vec::new());
-        for builtin in schemas::builtin().iter().filter(|b| topics.iter().any(|(_, id)| *id == b.id)) {
-            for subject in subjects_of(builtin, topics) {
-                match self.registry.lookup(&subject, &Submission::of(builtin.avsc)).await {
-                    Ok(entry) => {
-                        ids.entry(builtin.id).or_insert(entry.id);
-                    }
-                    Err(failure) if failure.is_absent() => missing.push(subject),
-                    Err(failure) => return Err(failure.into()),
+/// Ids that a registry has for the schemas of the binary's topics, as (own, registry's). Changes nothing there.
+///
+/// # Errors
+/// [`ExternalError::NotRegistered`] with every subject that is missing; the registry's own failure.
+pub async fn ids_at(registry: &HttpRegistry, topics: &[(&str, u32)]) -> Result<Vec<(u32, u32)>, ExternalError> {
+    let (mut ids, mut missing) = (BTreeMap::new(), Vec::new());
+    for builtin in schemas::builtin().iter().filter(|b| topics.iter().any(|(_, id)| *id == b.id)) {
+        for subject in subjects_of(builtin, topics) {
+            match registry.lookup(&subject, &Submission::of(builtin.avsc)).await {
+                Ok(entry) => {
+                    ids.entry(builtin.id).or_insert(entry.id);
                 }
+                Err(failure) if failure.is_absent() => missing.push(subject),
+                Err(failure) => return Err(failure.into()),
             }
         }
-        if !missing.is_empty() {
-            let url = self.registry.url().to_owned();
-            return Err(ExternalError::NotRegistered { url, subjects: missing });
-        }
-        Ok(ids.into_iter().collect())
     }
+    if !missing.is_empty() {
+        return Err(ExternalError::NotRegistered { url: registry.url().to_owned(), subjects: missing });
+    }
+    Ok(ids.into_iter().collect())
 }
 
 impl WriterSchemas for External {

@@ -133,6 +133,26 @@ fn an_unknown_id_is_known_absent_or_away() {
     assert!(matches!(again.find(id), Found::Schema(_)), "from the disk, at once");
 }
 
+/// Topics are made for a platform that will start: without its schemas it would not.
+#[test]
+fn topics_are_not_made_where_the_registry_lacks_their_schemas() {
+    let served = Served::start();
+    let url = served.url();
+    // Nobody listens there: the registry is asked first.
+    let create = ["topics", "create", "--brokers", "127.0.0.1:1", "--registry-url", &url];
+    let (code, said) = bulkhead(&create);
+    let command = format!("bulkhead schemas register --builtin --registry {url}");
+    assert!(code == 1 && said.contains("impressions-value") && said.contains(&command), "{code} {said}");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    assert_eq!(bulkhead(&words).0, 0);
+    let (code, said) = bulkhead(&create);
+    assert!(code == 1 && said.contains("127.0.0.1:1") && !said.contains("registered"), "{code} {said}");
+    let (code, said) = bulkhead(&[&create[..5], &["http://127.0.0.1:1"]].concat());
+    assert!(code == 1 && said.contains("http://127.0.0.1:1"), "{code} {said}");
+    let (code, said) = bulkhead(&[&create[..5], &["ftp://x"]].concat());
+    assert!(code == 2 && said.contains("http://"), "{code} {said}");
+}
+
 /// A real Apicurio Registry, ended with the test; `None` says loudly why not.
 struct Apicurio {
     child: Child,
