@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runtime::env::Env;
-use runtime::log::Log;
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
+use runtime::log::{Log, TopicConfig};
 
 use crate::exit::CommandError;
 use crate::platform::ComposeError;
@@ -95,18 +95,24 @@ impl BrokerArgs {
 }
 
 impl Backend {
-    /// Opens the log. Blocks while a cluster is asked.
+    /// Opens the log, which has to have `wanted` where it makes no topics by itself. Blocks while a cluster is asked.
     ///
     /// # Errors
-    /// The directory or the cluster cannot be used.
-    pub fn open(&self, env: &Env, data: &Path) -> Result<Arc<dyn Log>, ComposeError> {
+    /// The directory or the cluster cannot be used; a cluster that lacks topics.
+    pub fn open(&self, env: &Env, data: &Path, wanted: &[TopicConfig]) -> Result<Arc<dyn Log>, ComposeError> {
+        #[cfg(not(feature = "kafka"))]
+        let _ = wanted;
         match self {
             Self::Embedded => {
                 let storage = Arc::new(DiskStorage::open(data)?);
                 Ok(EmbeddedLog::open(env, storage, SegmentLogConfig::default())?)
             }
             #[cfg(feature = "kafka")]
-            Self::Kafka(config) => Ok(runtime::log::kafka::KafkaLog::open(env, config.clone())?),
+            Self::Kafka(config) => {
+                let log = runtime::log::kafka::KafkaLog::open(env, config.clone())?;
+                log.require(wanted)?;
+                Ok(log)
+            }
         }
     }
 

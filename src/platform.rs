@@ -160,6 +160,14 @@ pub fn topics(partitions: u32) -> Vec<TopicConfig> {
     topics
 }
 
+/// What a run with these settings cannot do without.
+fn required(settings: &Settings, services: &[ServiceDef]) -> Vec<TopicConfig> {
+    let mut topics = runtime::platform::topics_of(services, settings.partitions);
+    topics.push(registry::usage::topic());
+    topics.extend(settings.registry_url.is_none().then(registry::store::topic));
+    topics
+}
+
 /// The services of this platform, as they are composed.
 ///
 /// # Errors
@@ -192,8 +200,8 @@ pub fn partitions_of(log: &dyn Log) -> Option<u32> {
 /// [`ComposeError`]; nothing is left running.
 pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Variant) -> Result<Composed, ComposeError> {
     let lists = lists(settings)?;
-    let log = variant.backend.open(env, data)?;
     let mut services = services_with(lists.clone());
+    let log = variant.backend.open(env, data, &required(settings, &services))?;
     if let Some(wrap) = variant.wrap {
         services = services.into_iter().map(wrap).collect();
     }

@@ -21,6 +21,15 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// The command that makes what this cluster lacks.
+    pub(super) fn create_command(&self, partitions: u32) -> String {
+        let prefix = match self.topic_prefix.as_str() {
+            "" => String::new(),
+            prefix => format!(" --topic-prefix {prefix}"),
+        };
+        format!("bulkhead topics create --brokers {}{prefix} --partitions {partitions}", self.brokers)
+    }
+
     fn common(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config

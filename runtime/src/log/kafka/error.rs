@@ -14,6 +14,14 @@ pub enum OpenError {
     Config { brokers: String, reason: String },
     #[error("no answer from {brokers} within {waited_ms} ms: {reason}; is the broker up, and is this its address?")]
     Unreachable { brokers: String, waited_ms: u64, reason: String },
+    #[error(
+        "{} of {wanted} topics are missing at {brokers}, or may not be described: {}; make what is missing with `{make}`",
+        missing.len(),
+        missing.join(", ")
+    )]
+    TopicsMissing { brokers: String, wanted: usize, missing: Vec<String>, make: String },
+    #[error("topics: no answer from {brokers}: {reason}; is the broker up?")]
+    Unanswered { brokers: String, reason: String },
     #[error("starting {what}: {error}")]
     Thread { what: &'static str, error: std::io::Error },
 }
@@ -24,6 +32,8 @@ impl OpenError {
         match self {
             Self::Config { .. } => "KAFKA_CONFIG",
             Self::Unreachable { .. } => "KAFKA_UNREACHABLE",
+            Self::TopicsMissing { .. } => "KAFKA_TOPICS_MISSING",
+            Self::Unanswered { .. } => "KAFKA_UNREACHABLE",
             Self::Thread { .. } => "THREADS",
         }
     }

@@ -15,6 +15,7 @@ mod produce;
 mod reader;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -143,6 +144,34 @@ impl KafkaLog {
         }
     }
 
+    /// Checks with one question that the cluster has all of these topics, so that whoever made none is told of all at
+    /// once. Nothing is asked of a log that makes what it lacks. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError::TopicsMissing`] with every name; no answer.
+    pub fn require(&self, wanted: &[TopicConfig]) -> Result<(), OpenError> {
+        let config = &self.shared.config;
+        if config.create_with_replicas.is_some() {
+            return Ok(());
+        }
+        let brokers = || config.brokers.clone();
+        let found = self
+            .admin
+            .inner()
+            .fetch_metadata(None, ADMIN_LIMIT)
+            .map_err(|error| OpenError::Unanswered { brokers: brokers(), reason: error.to_string() })?;
+        let known: BTreeSet<&str> = found.topics().iter().map(|topic| topic.name()).collect();
+        let names = wanted.iter().map(|topic| self.broker_name(&topic.name));
+        let missing: Vec<String> = names.filter(|name| !known.contains(name.as_str())).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // Topics of one partition are the platform's own; what is joined has the most.
+        let partitions = wanted.iter().map(|topic| topic.partitions).max().unwrap_or(1);
+        let make = config.create_command(partitions);
+        Err(OpenError::TopicsMissing { brokers: brokers(), wanted: wanted.len(), missing, make })
+    }
+
     /// Takes the cluster's topics under the prefix as they are, so that they can be read without being declared. Blocks.
     ///
     /// # Errors
@@ -211,15 +240,8 @@ impl KafkaLog {
             }
             (None, None) => {
                 let (name, brokers) = (self.broker_name(&config.name), &self.shared.config.brokers);
-                let prefix = match self.shared.config.topic_prefix.as_str() {
-                    "" => String::new(),
-                    prefix => format!(" --topic-prefix {prefix}"),
-                };
-                let partitions = config.partitions;
-                return refuse(format!(
-                    "topic {name} is missing at {brokers}; make what is missing with `bulkhead topics create \
-                     --brokers {brokers}{prefix} --partitions {partitions}`"
-                ));
+                let make = self.shared.config.create_command(config.partitions);
+                return refuse(format!("topic {name} is missing at {brokers}; make what is missing with `{make}`"));
             }
             (Some(count), _) => count,
         };
