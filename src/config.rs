@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::edge::config::EdgeConfig;
+use crate::telemetry::TelemetryConfig;
 use keys::{KEYS, Key, count, duration, size};
 
 /// Looked for in the working directory where no other file is named.
@@ -146,6 +147,7 @@ pub struct Settings {
     /// Token for what changes something; `None`: a fresh one.
     pub admin_token: Option<String>,
     pub edge: EdgeConfig,
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for Settings {
@@ -193,6 +195,12 @@ impl Resolved {
             listen: self.stated("edge.listen"),
             admin: self.stated("admin.listen"),
             admin_token: self.stated("admin.token"),
+            telemetry: TelemetryConfig {
+                endpoint: self.stated("telemetry.endpoint"),
+                grpc: self.flag("telemetry.grpc"),
+                one_in: count(self.text("telemetry.sample_one_in")),
+                metrics_interval: duration(self.text("telemetry.metrics_interval")),
+            },
             edge: EdgeConfig {
                 public_url: self.stated("edge.public_url"),
                 keys_file: self.stated("edge.keys_file").map(PathBuf::from),

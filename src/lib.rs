@@ -19,5 +19,6 @@ pub mod report;
 pub mod server;
 pub mod sources;
 pub mod systemd;
+pub mod telemetry;
 pub mod usage;
 pub mod verify;

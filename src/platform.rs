@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::exit::CommandError;
 use crate::registry::usage::UsageReport;
 use crate::registry::{self, Started};
+use crate::telemetry::Hub;
 
 /// Bids that a campaign can make before its demand is known: at full speed the first lease lasts until the second comes.
 const BIDS_MIN: i64 = 1_000;
@@ -100,6 +101,8 @@ pub struct Variant {
     pub keep_leases: bool,
     /// Each service as it is to run: tests wrap its folds here, in no other way.
     pub wrap: Option<fn(ServiceDef) -> ServiceDef>,
+    /// Who hears what the platform does.
+    pub telemetry: Option<Arc<Hub>>,
 }
 
 /// What decisions are made from, with how old each is.
@@ -135,6 +138,7 @@ pub struct Composed {
     pub env: Env,
     pub log: Arc<dyn Log>,
     pub platform: Platform,
+    pub telemetry: Option<Arc<Hub>>,
     pub views: Views,
     pub registry: Started,
     pub usage: Arc<UsageReport>,
@@ -213,7 +217,11 @@ pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Vari
     let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;
     let usage = Arc::new(UsageReport::start(env, &log, &services, &settings.instance).await?);
     let views = start_views(env, &platform, settings, variant, lists)?;
-    Ok(Composed { env: env.clone(), log, platform, views, registry, usage, services })
+    let telemetry = variant.telemetry.clone();
+    if let Some(hub) = &telemetry {
+        hub.observe(&platform.bulkheads);
+    }
+    Ok(Composed { env: env.clone(), log, platform, views, registry, usage, services, telemetry })
 }
 
 fn config(settings: &Settings, partitions: u32, variant: &Variant) -> PlatformConfig {
@@ -226,6 +234,7 @@ fn config(settings: &Settings, partitions: u32, variant: &Variant) -> PlatformCo
         ..PlatformConfig::default()
     };
     config.limits.trim = !variant.keep_commits;
+    config.telemetry = variant.telemetry.clone().map(|hub| hub as _);
     if let Some(delays) = &variant.retry_delays {
         config.limits.retry_delays = delays.clone();
     }

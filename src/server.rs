@@ -68,7 +68,11 @@ impl Server {
     /// # Errors
     /// The key file cannot be used: then everything stays as it was.
     pub fn reload(&self, settings: &Settings) -> Result<(), CommandError> {
-        self.edge.reload(settings.edge.clone()).map_err(CommandError::failed)
+        self.edge.reload(settings.edge.clone()).map_err(CommandError::failed)?;
+        if let Some(hub) = &self.admin.state.up.telemetry {
+            hub.sampling.set_one_in(settings.telemetry.one_in);
+        }
+        Ok(())
     }
 
     /// Whether its supervisors are alive: what systemd's watchdog is told.

@@ -183,6 +183,7 @@ impl Parts<'_> {
             faults: shared.faults.clone(),
             guards: self.config.guards.clone(),
             observer: self.config.observer.clone(),
+            telemetry: self.config.telemetry.clone(),
             phase: self.phase.clone(),
             instance: self.config.instance.clone(),
             services: self.ids.clone(),

@@ -23,6 +23,7 @@ pub mod shard;
 pub mod state;
 pub mod stats;
 pub mod supervisor;
+pub mod telemetry;
 pub mod testkit;
 pub mod topology;
 pub mod trace;

@@ -18,6 +18,7 @@ use crate::shard::{AllGuards, Guards, Observer, ShardLimits, ShardMessage};
 use crate::stats::Phase;
 use crate::supervisor::root::{RootArguments, RootMessage, RootSupervisor};
 use crate::supervisor::{Policy, watchdog};
+use crate::telemetry::Telemetry;
 use crate::topology::{self, ServiceSpec, TopicKind, TopologyError, dead_letter_topic};
 use crate::view::{self, View, ViewAge};
 use crate::writers::{NoWriters, Writers};
@@ -45,6 +46,8 @@ pub struct PlatformConfig {
     pub instance: Arc<str>,
     pub guards: Arc<dyn Guards>,
     pub observer: Option<Arc<dyn Observer>>,
+    /// Where facts go that spans are made of.
+    pub telemetry: Option<Arc<dyn Telemetry>>,
     /// Schemas of writers that are not of this binary.
     pub writers: Arc<Writers>,
     /// Run these services only.
@@ -66,6 +69,7 @@ impl Default for PlatformConfig {
             instance: "local".into(),
             guards: Arc::new(AllGuards),
             observer: None,
+            telemetry: None,
             writers: Arc::new(Writers::new(Arc::new(NoWriters))),
             only: None,
         }

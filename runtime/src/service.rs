@@ -9,7 +9,7 @@ use crate::log::Headers;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::state::Tables;
 use crate::topology::{ServiceSpec, Topic};
-use crate::trace::{TRACEPARENT, TraceParent};
+use crate::trace::{self, TRACEPARENT, TraceParent, is_sampled};
 
 /// One event as a fold sees it: borrowed from the batch that brought it.
 #[derive(Clone)]
@@ -36,7 +36,9 @@ impl<'a> Event<'a> {
 
     /// Context of a sampled event.
     pub fn trace(&self) -> Option<TraceParent> {
-        self.headers.get(TRACEPARENT).and_then(|value| value.try_into().ok())
+        let header = self.headers.get(TRACEPARENT).filter(|header| is_sampled(header))?;
+        trace::parse(header)?;
+        header.try_into().ok()
     }
 }
 

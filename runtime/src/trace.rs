@@ -13,6 +13,40 @@ pub const TRACEPARENT: &[u8] = b"traceparent";
 /// The sampled context of an event: bytes of `00-TRACE-SPAN-01`.
 pub type TraceParent = [u8; 55];
 
+/// Whether a header is a sampled context of the standard's first version: what follows from it is worth a span.
+#[inline]
+pub fn is_sampled(header: &[u8]) -> bool {
+    header.len() == 55 && header[54] & 1 == 1 && header.starts_with(b"00-")
+}
+
+/// Trace and span of a context; `None` for what the standard does not allow.
+pub fn parse(header: &[u8]) -> Option<(TraceId, u64)> {
+    if header.len() != 55 || [header[2], header[35], header[52]] != *b"---" || !header.starts_with(b"00") {
+        return None;
+    }
+    let (mut trace, mut span) = ([0; 16], [0; 8]);
+    unhex(&header[3..35], &mut trace)?;
+    unhex(&header[36..52], &mut span)?;
+    unhex(&header[53..55], &mut [0])?;
+    let span = u64::from_be_bytes(span);
+    (trace != [0; 16] && span != 0).then_some((TraceId(trace), span))
+}
+
+/// The same trace with another span for a parent.
+pub fn below(parent: &TraceParent, span: u64) -> TraceParent {
+    let mut text = *parent;
+    hex(&span.to_be_bytes(), &mut text[36..52]);
+    text
+}
+
+/// Id of the span of one service's work on one record: a function of what it is about, so that a repetition after a crash
+/// is the same span.
+pub fn span_of(trace: TraceId, service: &str, topic: &str, partition: u32, offset: i64) -> u64 {
+    let low = u64::from_be_bytes(trace.0[8..].try_into().expect("eight bytes"));
+    let names = service.bytes().chain(topic.bytes()).fold(low, |sum, byte| mix(sum ^ u64::from(byte)));
+    mix(names ^ (u64::from(partition) << 48) ^ offset as u64) | 1
+}
+
 impl TraceId {
     /// Two rounds of a 64-bit mix over the id: stable over builds, spread evenly; no secret.
     pub fn of_auction(auction_id: &str) -> Self {
@@ -39,11 +73,18 @@ impl TraceId {
     pub fn traceparent(&self) -> TraceParent {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
         hex(&self.0, &mut text[3..35]);
-        hex(
-            &mix(u64::from_be_bytes(self.0[..8].try_into().expect("eight bytes")) | 1).to_be_bytes(),
-            &mut text[36..52],
-        );
+        hex(&self.root().to_be_bytes(), &mut text[36..52]);
         text
+    }
+
+    /// As it is written, 32 digits.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The root span that the id implies.
+    pub fn root(&self) -> u64 {
+        mix(u64::from_be_bytes(self.0[..8].try_into().expect("eight bytes")) | 1).max(1)
     }
 }
 
@@ -61,6 +102,19 @@ fn hex(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
+fn unhex(text: &[u8], out: &mut [u8]) -> Option<()> {
+    // The standard allows lower case only.
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    for (pair, byte) in text.chunks_exact(2).zip(out) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +128,32 @@ mod tests {
         assert!((60..150).contains(&sampled), "{sampled} of 10,000 at one in 100");
         let text = String::from_utf8(id.traceparent().to_vec()).unwrap();
         assert!(text.starts_with("00-") && text.ends_with("-01") && text.len() == 55, "{text}");
+    }
+
+    #[test]
+    fn contexts_are_read_as_the_standard_says() {
+        let id = TraceId::of_auction("a");
+        let text = id.traceparent();
+        assert_eq!(parse(&text), Some((id, id.root())));
+        assert!(is_sampled(&text));
+        assert_eq!(parse(&below(&text, 7)), Some((id, 7)));
+        let mut unsampled = text;
+        unsampled[54] = b'0';
+        assert!(!is_sampled(&unsampled) && parse(&unsampled).is_some());
+        for (at, byte) in [(0, b'1'), (2, b' '), (3, b'G'), (36, b'A'), (53, b'x')] {
+            let mut broken = text;
+            broken[at] = byte;
+            assert_eq!(parse(&broken), None, "{at}");
+        }
+        let nowhere = *b"00-00000000000000000000000000000000-0000000000000001-01";
+        assert_eq!((parse(&nowhere), parse(&text[..54])), (None, None));
+    }
+
+    #[test]
+    fn a_repetition_is_the_same_span() {
+        let id = TraceId::of_auction("a");
+        let span = |service, offset| span_of(id, service, "bids", 1, offset);
+        assert_eq!(span("fraud", 1), span("fraud", 1));
+        assert!(span("fraud", 1) != span("fraud", 2) && span("fraud", 1) != span("pacing", 1));
     }
 }

@@ -11,6 +11,7 @@ use super::state::State;
 use crate::edge::Edge;
 use crate::edge::stats::Route;
 use crate::operate::lag;
+use crate::telemetry::Hub;
 use crate::usage;
 
 /// Content type of the format.
@@ -65,6 +66,9 @@ pub fn page(state: &State) -> String {
     let alerts = |bulkhead: &Bulkhead| state.alerts(bulkhead.spec.name) as f64;
     page.each(bulkheads, "bulkhead_dead_letter_alerts_total", "counter", help, alerts);
     behind(&mut page, state);
+    if let Some(hub) = &state.up.telemetry {
+        telemetry(&mut page, hub);
+    }
     if let Some(edge) = &state.edge {
         serving(&mut page, edge);
     }
@@ -170,6 +174,22 @@ fn behind(page: &mut Page, state: &State) {
             let labels = [("service", text("service")), ("topic", text("topic")), ("partition", &partition)];
             page.sample(name, &labels, row[field].as_f64().unwrap_or(0.0));
         }
+    }
+}
+
+fn telemetry(page: &mut Page, hub: &Hub) {
+    let counters = &hub.counters;
+    for (name, help, counter) in [
+        ("bulkhead_telemetry_spans_total", "Spans that the collector took.", &counters.spans),
+        ("bulkhead_telemetry_logs_total", "Log lines that the collector took.", &counters.logs),
+        (
+            "bulkhead_telemetry_dropped_total",
+            "Facts for which the queue to the collector had no room.",
+            &counters.dropped,
+        ),
+        ("bulkhead_telemetry_export_failures_total", "Exports that the collector did not take.", &counters.failures),
+    ] {
+        page.one(name, "counter", help, count(counter));
     }
 }
 

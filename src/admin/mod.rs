@@ -5,6 +5,7 @@ mod health;
 mod letters;
 mod metrics;
 mod routes;
+mod sampling;
 mod state;
 mod tree;
 mod views;

@@ -19,6 +19,7 @@ use crate::platform::{Composed, Variant, compose, drain_line};
 use crate::registry::serve as registry_serve;
 use crate::server::Server;
 use crate::systemd;
+use crate::telemetry::Hub;
 
 /// Directory where nothing else is said.
 const DATA_DEFAULT: &str = "bulkhead-data";
@@ -26,6 +27,8 @@ const DATA_DEFAULT: &str = "bulkhead-data";
 const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Looked at again after this.
 const IDLE_STEP: Duration = Duration::from_secs(5);
+/// The collector has so long to take the last of it.
+const FLUSH: Duration = Duration::from_secs(1);
 /// Shards look for what is due once a tick.
 const TICK: Duration = Duration::from_millis(200);
 /// How far the clock runs at once: most delays of a retry are shorter.
@@ -68,8 +71,11 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let serves = !args.until_idle || args.listen.is_some() || args.admin.is_some();
         let backend = args.log.backend()?;
         let place = backend.place(&data);
+        let hub = Hub::start(&env, &settings.telemetry, &settings.instance);
+        let hub = hub.map_err(|error| CommandError::Config(error.to_string()))?;
         let variant = Variant {
             backend,
+            telemetry: Some(hub.clone()),
             only: args.only.clone(),
             // Its commits are what `verify` recounts from.
             keep_commits: args.until_idle,
@@ -111,6 +117,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         if let Some(server) = &server {
             server.admin.stop();
         }
+        hub.flush(FLUSH).await;
         let ok = late == 0 && (idle || !args.until_idle);
         if output == Output::Json {
             let took_ms = (env.clock.mono_us() - started_us) / 1_000;

@@ -75,6 +75,20 @@ pub const KEYS: &[Key] = &[
         "Longest wait for a stage of a drain; what is left comes again at the next start.",
     ),
     key(
+        "telemetry.endpoint",
+        Kind::Url,
+        "",
+        "Collector that takes OTLP, without TLS: `http://HOST:4318` for HTTP, `http://HOST:4317` for gRPC; none: nothing is sent.",
+    ),
+    key("telemetry.grpc", Kind::Flag, "false", "Speaks gRPC to the collector, else HTTP with protobuf."),
+    key("telemetry.metrics_interval", Kind::Duration(100, 600_000), "10s", "How often metrics go to the collector."),
+    live(
+        "telemetry.sample_one_in",
+        Kind::Count(0, 1_000_000_000),
+        "1000",
+        "One auction in so many is traced from its bid to the ledger; 0: none. Failures and restarts are always told.",
+    ),
+    key(
         "edge.listen",
         Kind::Address,
         "127.0.0.1:8080",

@@ -41,7 +41,7 @@ async fn log() -> Arc<dyn Log> {
         let record = runtime::log::Record { offset: n as i64, ..record };
         let reason = Reason::new("POISON", "told to panic");
         let failed = Failed { class: "POISON", reason: &reason, attempts: 3, first_ms: 1, last_ms: 2 };
-        let written = letter::write("billing", "impressions", partition, &record, None, &failed);
+        let written = letter::write("billing", "impressions", partition, &record, None, &failed, None);
         let headers = written.with(record.headers).expect("readable");
         batch.push(record.timestamp_ms, record.key, record.value, &headers).expect("small");
         let to = TopicPartition { topic: dead, partition };

@@ -6,6 +6,7 @@ use actors::ids;
 use actors::openrtb::{self, BidRequest};
 use actors::topics::BIDS;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request};
 
 use super::answer::{self, Answer, Refused};
@@ -13,8 +14,10 @@ use super::recent::Said;
 use super::serve::Served;
 use super::{depth, facts, query, response};
 use crate::sources::decision::decided;
-use crate::sources::slices::trace;
+use crate::telemetry::RequestSpan;
 
+/// Header of a caller that traces.
+const TRACEPARENT: &str = "traceparent";
 /// OpenRTB's "insufficient auction time": what is told to those who are turned away.
 const NBR_NO_TIME: i32 = 15;
 /// "Unknown error".
@@ -35,17 +38,19 @@ pub async fn bid(served: &Served, request: Request<Incoming>, since_us: u64) -> 
         return Ok(answer::no_bid(NBR_NO_TIME));
     }
     let wants_reason = query::value(request.uri().query(), "nbr").is_some();
+    let caller = request.headers().get(TRACEPARENT).cloned();
     let body = served.body(request).await?;
     if !depth::is_within(&body, served.config().depth_max) {
         return Err(Refused::bad("DEPTH", format!("JSON nests deeper than {}", served.config().depth_max)));
     }
     let parsed = openrtb::parse(&body).map_err(|rejected| Refused::bad(rejected.kind(), rejected.to_string()))?;
-    answer_request(served, &parsed, since_us, wants_reason).await
+    answer_request(served, &parsed, caller.as_ref().map(HeaderValue::as_bytes), since_us, wants_reason).await
 }
 
 async fn answer_request(
     served: &Served,
     request: &BidRequest<'_>,
+    caller: Option<&[u8]>,
     since_us: u64,
     wants_reason: bool,
 ) -> Result<Answer, Refused> {
@@ -55,7 +60,7 @@ async fn answer_request(
         return Ok(told(&said, request, wants_reason));
     }
     let config = decide_config(served, since_us);
-    let (keys, trace) = (served.keys.load(), trace(&request.id));
+    let (keys, mut span) = (served.keys.load(), None);
     let (said, pending) = decided(&served.env, &served.views, &config, request, |decision, event| {
         let facts = facts::of_bid(event).unwrap_or_default();
         let bid = response::bid(decision, event.bid_id, &facts, &keys, &served.base());
@@ -68,7 +73,9 @@ async fn answer_request(
             }
         };
         let timestamp_ms = decision.timestamp_ms;
-        (said, served.appender.append(&BIDS, decision.key(), timestamp_ms, event, trace.as_ref()))
+        span = span_of(served, caller, event.auction_id, event.campaign_id, since_us);
+        let context = span.as_ref().map(|span| &span.context);
+        (said, served.appender.append(&BIDS, decision.key(), timestamp_ms, event, context))
     });
     // The event is bounded by the body's limit; a record that the log cannot take is a bid that is not made.
     let pending = pending.map_err(|error| Refused::bad(error.kind(), error.to_string()))?;
@@ -77,7 +84,22 @@ async fn answer_request(
     if served.config().bid_waits_for_log {
         served.settled(pending).await?;
     }
+    if let (Some(hub), Some(span)) = (&served.telemetry, span) {
+        hub.request(span, "/openrtb2/bid", "POST", answer.status().as_u16(), since_us);
+    }
     Ok(answer)
+}
+
+/// The span of a request whose auction is traced.
+fn span_of(
+    served: &Served,
+    caller: Option<&[u8]>,
+    auction_id: &str,
+    campaign_id: Option<&str>,
+    since_us: u64,
+) -> Option<RequestSpan> {
+    let context = served.telemetry.as_ref()?.sampling.context(caller, auction_id, campaign_id)?;
+    RequestSpan::of_bid(context, caller == Some(&context), since_us)
 }
 
 /// What is left of the exchange's time counts from the arrival of the request.

@@ -142,6 +142,7 @@ impl Edge {
             rates: Rates::new(&config),
             recent: Recent::default(),
             line: Arc::default(),
+            telemetry: up.telemetry.clone(),
             config: ArcSwap::from_pointee(config),
             stats: stats.clone(),
         });

@@ -23,6 +23,7 @@ use super::stats::{EdgeStats, Route};
 use super::token::Keys;
 use super::{bid, track};
 use crate::platform::Views;
+use crate::telemetry::Hub;
 
 /// Header of a sender that has a key.
 const API_KEY: &str = "x-api-key";
@@ -70,6 +71,7 @@ pub struct Served {
     pub recent: Recent,
     pub line: Arc<Line>,
     pub stats: Arc<EdgeStats>,
+    pub telemetry: Option<Arc<Hub>>,
 }
 
 impl Served {

@@ -22,7 +22,7 @@ use super::serve::Served;
 use super::stats::Route;
 use super::token::Purpose;
 use super::{depth, facts, query};
-use crate::sources::slices::trace;
+use crate::telemetry::RequestSpan;
 
 /// Longest agent that enters an event, bytes.
 const AGENT_MAX_BYTES: usize = 512;
@@ -241,10 +241,20 @@ impl Report<'_> {
         event: &E,
     ) -> Result<(), Refused> {
         let impression = ids::impression_event_id(bid.bid_id);
-        let (key, trace) = (user_key(bid.user_id, &impression), trace(bid.auction_id));
-        let pending = self.served.appender.append(topic, key, self.now_ms, event, trace.as_ref());
+        let key = user_key(bid.user_id, &impression);
+        let since_us = self.served.env.clock.mono_us();
+        let hub = self.served.telemetry.as_ref();
+        let context = hub.and_then(|hub| hub.sampling.context(None, bid.auction_id, Some(bid.campaign_id)));
+        let span = context.and_then(|context| RequestSpan::below(context, topic.name, since_us));
+        let context = span.as_ref().map(|span| &span.context);
+        let pending = self.served.appender.append(topic, key, self.now_ms, event, context);
         let pending = pending.map_err(|error| Refused::bad(error.kind(), error.to_string()))?;
-        self.served.settled(pending).await
+        let settled = self.served.settled(pending).await;
+        if let (Some(hub), Some(span)) = (hub, span) {
+            let status = if settled.is_ok() { 200 } else { 429 };
+            hub.request(span, topic.name, "GET", status, since_us);
+        }
+        settled
     }
 }
 

@@ -74,7 +74,7 @@ pub fn explain(log: &dyn Log, auction_id: &str) -> Result<Value, OperateError> {
 }
 
 fn trace_id(auction_id: &str) -> String {
-    runtime::trace::TraceId::of_auction(auction_id).0.iter().map(|byte| format!("{byte:02x}")).collect()
+    runtime::trace::TraceId::of_auction(auction_id).to_hex()
 }
 
 /// The minute that the impression was counted in.

@@ -8,7 +8,7 @@ use super::replay::ReplayOf;
 use super::{fingerprint, replay};
 use crate::log::{CorruptBatch, Headers, Offset, Record};
 use crate::outcome::Reason;
-use crate::trace::TRACEPARENT;
+use crate::trace::TraceId;
 
 /// Last of our headers: how many headers of the event follow.
 const END: &[u8] = b"bh-headers";
@@ -70,6 +70,7 @@ pub fn write(
     record: &Record<'_>,
     replay: Option<&ReplayOf<'_>>,
     failed: &Failed<'_>,
+    trace: Option<TraceId>,
 ) -> Written {
     let Failed { class, reason, .. } = *failed;
     let message = plain(&reason.message, record.key.unwrap_or_default());
@@ -94,10 +95,7 @@ pub fn write(
     if let Some(id) = record.value.and_then(|value| schemas::frame::schema_id(value).ok()) {
         headers.push((b"bh-schema-id", text(&id.to_string())));
     }
-    // `00-TRACE-SPAN-FLAGS`
-    if let Some(trace) = record.headers.get(TRACEPARENT).and_then(|parent| parent.get(3..35)) {
-        headers.push((b"bh-trace", trace.to_vec()));
-    }
+    headers.extend(trace.map(|trace| (&b"bh-trace"[..], trace.to_hex().into_bytes())));
     if let Some(replay) = replay {
         headers.push((b"bh-replays", text(&replay.n.to_string())));
         headers.push((b"bh-job", text(replay.job)));
@@ -243,7 +241,9 @@ mod tests {
         let reason = Reason { field: Some("price"), ..Reason::new("SEMANTIC_VIOLATION", "price of key is 7") };
         let failed = Failed { class: "PERMANENT", reason: &reason, attempts: 3, first_ms: 10, last_ms: 20 };
         let replay = ReplayOf { topic: "clicks", partition: 2, offset: 99, n: 1, first_failed_ms: 10, job: "j1" };
-        let written = write("billing", "clicks", 2, &Record { offset: 99, ..record }, Some(&replay), &failed);
+        let trace = TraceId::of_auction("a");
+        let written =
+            write("billing", "clicks", 2, &Record { offset: 99, ..record }, Some(&replay), &failed, Some(trace));
         let headers = written.with(record.headers).unwrap();
         let letter = batch(&headers);
         let mut scratch = Vec::new();
@@ -254,6 +254,7 @@ mod tests {
         assert_eq!((read.message, read.field), ("price of … is 7", Some("price")));
         assert_eq!((read.attempts, read.first_failed_ms, read.last_failed_ms), (3, 10, 20));
         assert_eq!((read.replays, read.job, read.schema_id), (1, Some("j1"), Some(7)));
+        assert_eq!(record.headers.get(b"bh-trace"), Some(trace.to_hex().as_bytes()));
         let own: Vec<_> = read.headers.map(|header| header.unwrap()).map(|(n, v)| (n, v.unwrap())).collect();
         assert_eq!(own, OWN);
         // As Spring's readers expect them.

@@ -348,12 +348,13 @@ impl Shard {
             headers: record.headers,
         };
         let position = (topic.name, *partition, record.offset);
+        let span = self.traced.begin(&self.ctx, &event, position);
         let faults = &self.ctx.faults;
         let injected = if faults.is_quiet() { None } else { injected(faults, faults.active(), position) };
         let result = match injected {
             Some(Injected::Fail(failure)) => Ok(Err(failure)),
             other => {
-                let trace = if record.headers.is_empty() { None } else { event.trace() };
+                let trace = span.as_ref().map(|span| span.carried());
                 let spec = &self.ctx.def.spec;
                 let mut effects = Effects::new(&mut self.outputs, spec, self.now_ms, self.ctx.partition, trace);
                 let fold = &mut self.fold;
@@ -366,7 +367,12 @@ impl Shard {
             }
         };
         let ended = match result {
-            Ok(Ok(handled)) => return Attempt::Ended(handled),
+            Ok(Ok(handled)) => {
+                if let Some(span) = span {
+                    self.traced.end(&self.ctx, span, None);
+                }
+                return Attempt::Ended(handled);
+            }
             Ok(Err(failure)) => Attempt::Failed(failure),
             Err(panic) => {
                 self.ctx.stats.panics.fetch_add(1, Ordering::Relaxed);
@@ -376,6 +382,11 @@ impl Shard {
                 Attempt::Failed(Failure::Poison(Reason::new("POISON", message)))
             }
         };
+        if let Attempt::Failed(failure) = &ended
+            && let Some(span) = span.or_else(|| self.traced.after_the_fact(&self.ctx, &event, position))
+        {
+            self.traced.end(&self.ctx, span, Some(failure));
+        }
         if self.ctx.guards.rolls_back() {
             self.fold.tables(&mut |table| table.rollback());
             self.outputs.rollback(outputs);

@@ -14,6 +14,7 @@ mod recover;
 mod restate;
 mod set_aside;
 mod snapshot;
+mod traced;
 mod trial;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ use crate::platform::MemoryCaps;
 use crate::service::{Fold, OutputBuffer, ServiceDef};
 use crate::state::AnyTable;
 use crate::stats::{ServiceStats, Tally};
+use crate::telemetry::Telemetry;
 use crate::topology::Topic;
 
 /// What the runtime may decide about a shard. Limits have their arithmetic in docs/ARCHITECTURE.md.
@@ -179,6 +181,7 @@ pub struct ShardContext {
     pub faults: Arc<FaultSwitch>,
     pub guards: Arc<dyn Guards>,
     pub observer: Option<Arc<dyn Observer>>,
+    pub telemetry: Option<Arc<dyn Telemetry>>,
     /// Where latencies are filed (`stats::Phase`).
     pub phase: Arc<std::sync::atomic::AtomicU8>,
     /// Who this process is, for operators.
@@ -324,6 +327,7 @@ pub struct Shard {
     /// Processing time of the batch in hand, ms; never goes back within an ownership.
     now_ms: i64,
     batch_open: bool,
+    traced: traced::Traced,
     /// The next event tells whether what was away is back.
     is_probing: bool,
     last_tick_us: u64,

@@ -139,6 +139,7 @@ impl Shard {
         if !self.batch_open {
             self.batch_open = true;
             self.now_ms = self.now_ms.max(self.ctx.env.clock.wall_ms());
+            self.traced.open(&self.ctx);
         }
     }
 
@@ -203,6 +204,7 @@ impl Shard {
             self.ctx.inputs[index].position.store(next, Ordering::Relaxed);
             self.ctx.flood.took(index, (range.to - range.from) as u64, self.ctx.env.clock.mono_us());
         }
+        self.tell(ranges);
         self.ctx.stats.add(std::mem::take(&mut self.tally));
         if self.trials.is_on {
             self.part_over();

@@ -338,6 +338,7 @@ impl Rebuild {
             publishing: None,
             now_ms: 0,
             batch_open: false,
+            traced: super::traced::Traced::default(),
             is_probing: false,
             last_tick_us: ctx.env.clock.mono_us(),
             snapshot: Snapshots::after(self.bytes_since_snapshot),

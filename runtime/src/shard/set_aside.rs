@@ -32,7 +32,9 @@ impl Shard {
         // A replay that fails again is a dead letter of the event that it stands for.
         let (topic, partition, record) = self.original(topic, partition, record);
         let failed = &Failed { first_ms: replay.map_or(failed.first_ms, |of| of.first_failed_ms), ..*failed };
-        let written = letter::write(self.ctx.def.spec.name, topic.name, partition, &record, replay.as_ref(), failed);
+        let trace = self.ctx.trace_of(topic, &record);
+        let written =
+            letter::write(self.ctx.def.spec.name, topic.name, partition, &record, replay.as_ref(), failed, trace);
         let headers = written.with(record.headers).map_err(|error| corrupt(&self.ctx, error))?;
         let added: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         self.set_aside_bytes += record_bytes(&record) + added;

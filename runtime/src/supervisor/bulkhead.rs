@@ -216,6 +216,9 @@ impl SupervisorState {
         if self.plan.is_running(slot) {
             ctx.stats.restarts.fetch_add(1, Ordering::Relaxed);
             ctx.stats.fail(why.to_string());
+            if let Some(telemetry) = &ctx.telemetry {
+                telemetry.restarted(ctx.def.spec.name, ctx.partition, why, ctx.env.clock.wall_ms());
+            }
             tracing::warn!(
                 service = ctx.def.spec.name,
                 shard = ctx.partition,
