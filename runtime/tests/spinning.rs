@@ -17,6 +17,7 @@ use schemas::codec::Encode;
 use schemas::events::ImpressionEvent;
 use smol_str::SmolStr;
 
+const PARTITIONS: u32 = 2;
 static INPUT: Topic = Topic::external("input", "campaign", ImpressionEvent::SCHEMA_ID, None);
 /// Ends the lost threads with the test.
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -72,9 +73,9 @@ impl Service for Healthy {
     }
 }
 
-async fn produce(log: &Arc<EmbeddedLog>) {
-    let mut producer = Producer::new(log.clone(), "test", 1 << 20, 1);
-    for n in 0..200 {
+async fn produce(log: &Arc<EmbeddedLog>, numbers: std::ops::Range<i64>) {
+    let mut producer = Producer::new(log.clone(), "test", 1 << 20, PARTITIONS);
+    for n in numbers {
         let (id, campaign) = (format!("event-{n}"), format!("campaign-{}", n % 7));
         let placement_id = if n == 77 { "spins" } else { "good" };
         let event = ImpressionEvent { event_id: &id, campaign_id: &campaign, placement_id, ..Default::default() };
@@ -90,12 +91,11 @@ fn an_event_that_spins_for_ever_is_set_aside_and_felt_by_nobody_else() {
     runtime.block_on(async {
         let env = Env::production();
         let log = EmbeddedLog::open(&env, Arc::new(MemoryStorage::new()), SegmentLogConfig::small()).expect("a log");
-        // One partition: where two shards share the thread that is lost, which of them is blamed is open (known, not mended).
-        let mut config = PlatformConfig { partitions: 1, threads: 1, ..PlatformConfig::default() };
+        let mut config = PlatformConfig { partitions: PARTITIONS, threads: 1, ..PlatformConfig::default() };
         config.stuck_after = Duration::from_millis(300);
         let services = vec![ServiceDef::new(|| Spinning), ServiceDef::new(|| Healthy)];
         let platform = Platform::start(env.clone(), log.clone(), services, config).await.expect("starts");
-        produce(&log).await;
+        produce(&log, 0..200).await;
         let healthy = platform.bulkhead("healthy").expect("there");
         let spinning = platform.bulkhead("spinning").expect("there");
         while healthy.stats.tally().done < 200 {
@@ -105,7 +105,11 @@ fn an_event_that_spins_for_ever_is_set_aside_and_felt_by_nobody_else() {
         assert!(platform.idle(Duration::from_secs(120)).await, "{}", spinning.stats.last_error());
         let tally = spinning.stats.tally();
         let lost = spinning.stats.lost_threads.load(Ordering::Relaxed);
+        // Every shard has moved off the lost threads, those too that had nothing to do meanwhile.
+        produce(&log, 200..400).await;
+        let goes_on = platform.idle(Duration::from_secs(20)).await;
         OVER.store(true, Ordering::Relaxed);
+        assert!(goes_on, "{} of {PARTITIONS} shards run", spinning.running());
         assert_eq!((tally.done, tally.dead_lettered, lost), (199, 1, 3));
         assert_eq!(healthy.stats.restarts.load(Ordering::Relaxed), 0);
         platform.drain(Duration::from_secs(5), |_| ()).await;

@@ -19,6 +19,7 @@ use crate::log::Record;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::park::{Parked, ParkedAt, Tried};
 use crate::service::{Effects, Event};
+use crate::supervisor::watchdog::{NONE, UNNAMED};
 use crate::topology::{Order, Topic, TopicKind};
 
 /// How long a partition waits when it is asked to slow down.
@@ -124,7 +125,7 @@ impl Shard {
             if is_boundary(topic, record) {
                 verdict = Some(Verdict::Ended(Ending::Done));
             } else if !self.queues_behind(topic, partition, record) {
-                verdict = Some(self.judge(topic, partition, record, Tried::default())?);
+                verdict = Some(self.judge_in_hand(topic, partition, record, Tried::default())?);
             }
         }
         while let Some(reached) = verdict.take() {
@@ -137,7 +138,7 @@ impl Shard {
                 Verdict::Again { after, waits, tried } => {
                     self.trials.turn = None;
                     self.wait_out(waits, after).await?;
-                    let next = self.judge(topic, partition, record, tried)?;
+                    let next = self.judge_in_hand(topic, partition, record, tried)?;
                     if waits == Waits::Flood && is_taken(&next) {
                         self.ctx.flood.healed();
                     }
@@ -198,7 +199,10 @@ impl Shard {
         // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
         let Some(topic) = self.input_topic(name) else { return Ok(true) };
         let record = row.record(*offset);
-        let verdict = self.judge(topic, *partition, &record, row.tried())?;
+        self.ctx.progress.in_hand(UNNAMED);
+        let verdict = self.judge(topic, *partition, &record, row.tried());
+        self.ctx.progress.in_hand(NONE);
+        let verdict = verdict?;
         if is_taken(&verdict) {
             self.ctx.flood.healed();
         }
@@ -230,6 +234,20 @@ impl Shard {
     }
 
     /// One attempt and what follows from it. The type of a failure decides; no call site decides that again.
+    /// `judge`, with the event in hand as long as it holds the thread, for the watchdog.
+    fn judge_in_hand(
+        &mut self,
+        topic: &'static Topic,
+        partition: u32,
+        record: &Record<'_>,
+        before: Tried,
+    ) -> Result<Verdict, ShardError> {
+        self.ctx.progress.in_hand(record.offset);
+        let verdict = self.judge(topic, partition, record, before);
+        self.ctx.progress.in_hand(NONE);
+        verdict
+    }
+
     fn judge(
         &mut self,
         topic: &'static Topic,

@@ -10,6 +10,7 @@ use crate::fault::{EventPosition, FaultKind, FaultSwitch};
 use crate::outcome::{Failure, Reason};
 use crate::platform::MemoryCaps;
 use crate::stats::Tally;
+use crate::supervisor::watchdog::{NONE, UNNAMED};
 use crate::topology::Topic;
 
 /// How long a full disk, and full rows of waiting events, are left alone.
@@ -131,9 +132,11 @@ impl Shard {
             }
             FaultKind::Spin => {
                 self.ctx.faults.fire();
+                self.ctx.progress.in_hand(UNNAMED);
                 while self.ctx.faults.is(FaultKind::Spin) {
                     std::hint::spin_loop();
                 }
+                self.ctx.progress.in_hand(NONE);
             }
             FaultKind::Leak => {
                 self.ctx.faults.fire();

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use super::event::Unfinished;
 use super::{Observation, Shard, ShardContext, ShardError};
 use crate::commit::staging::Range;
 use crate::envelope::Envelope;
-use crate::log::{Batches, CorruptBatch};
+use crate::log::{Batches, CorruptBatch, Record};
 use crate::service::Effects;
 use crate::stats::Phase;
+use crate::supervisor::watchdog::{NONE, UNNAMED};
 use crate::topology::Topic;
 
 /// Envelopes that one commit settles at most.
@@ -57,10 +59,9 @@ impl Shard {
                 if record.offset < from {
                     continue;
                 }
-                ctx.progress.in_hand(record.offset);
                 if self.trials.is_on && self.try_part(envelope.input, &record).await? {
                     // It ended the process too often, and has ended now.
-                } else if let Some(unfinished) = self.begin(input.topic, input.at.partition, &record)? {
+                } else if let Some(unfinished) = self.begin_in_hand(envelope.input, &record)? {
                     if self.will_wait(&unfinished) {
                         // What came before it does not wait with it.
                         if taken_to < record.offset {
@@ -87,7 +88,6 @@ impl Shard {
                 taken_to = batch.next_offset();
             }
         }
-        ctx.progress.in_hand(-1);
         self.scratch = scratch;
         self.taken_to[envelope.input] = taken_to;
         if self.trials.is_on {
@@ -104,6 +104,16 @@ impl Shard {
         self.retry_parked().await?;
         self.settle_with(&mut unsettled).await?;
         self.advance_snapshot().await
+    }
+
+    /// `begin`, with the event in hand as long as it holds the thread, for the watchdog.
+    #[inline]
+    fn begin_in_hand(&mut self, input: usize, record: &Record<'_>) -> Result<Option<Unfinished>, ShardError> {
+        let (topic, partition) = (self.ctx.inputs[input].topic, self.ctx.inputs[input].at.partition);
+        self.ctx.progress.in_hand(record.offset);
+        let unfinished = self.begin(topic, partition, record);
+        self.ctx.progress.in_hand(NONE);
+        unfinished
     }
 
     /// Commits what is staged, and files how long everything in it took.
@@ -167,7 +177,9 @@ impl Shard {
             self.last_tick_us = now_us;
             let mut effects =
                 Effects::new(&mut self.outputs, &self.ctx.def.spec, self.now_ms, self.ctx.partition, None);
+            self.ctx.progress.in_hand(UNNAMED);
             self.fold.tick(&mut effects);
+            self.ctx.progress.in_hand(NONE);
         }
         self.advance_restatement()?;
         self.commit(due).await

@@ -9,11 +9,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::plan::{Action, Exit, Plan, Policy};
 use super::root::SupervisorSlot;
+use super::watchdog::NONE;
 use crate::env::{BulkheadRuntime, Env};
 use crate::shard::{ShardActor, ShardContext, ShardError, ShardMessage};
 
 /// How long an ended shard may take to be gone, before its threads are given up.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often a shard that only waits is asked again whether it is gone: its thread is late, and not lost.
+const LATE_MAX: u32 = 10;
 /// Threads given up before the bulkhead stays as it is: each of them still burns or holds something.
 pub const ABANDONED_MAX: u64 = 3;
 
@@ -21,15 +24,21 @@ pub const ABANDONED_MAX: u64 = 3;
 pub struct ShardSlot {
     pub ctx: Arc<ShardContext>,
     current: ArcSwapOption<ActorRef<ShardMessage>>,
+    /// Counts the starts: what is said of an earlier one is void.
+    starts: AtomicU64,
 }
 
 impl ShardSlot {
     pub fn new(ctx: Arc<ShardContext>) -> Arc<Self> {
-        Arc::new(Self { ctx, current: ArcSwapOption::empty() })
+        Arc::new(Self { ctx, current: ArcSwapOption::empty(), starts: AtomicU64::new(0) })
     }
 
     pub fn actor(&self) -> Option<ActorRef<ShardMessage>> {
         self.current.load_full().map(|actor| (*actor).clone())
+    }
+
+    fn is_start(&self, number: u64) -> bool {
+        self.starts.load(Ordering::Acquire) == number
     }
 }
 
@@ -37,12 +46,12 @@ impl ShardSlot {
 pub enum SupervisorMessage {
     /// Start the shard of this slot, if `generation` is still the last word on it.
     Start { slot: usize, generation: u64 },
-    /// The watchdog saw no progress of the shard that was started then.
-    Stuck { slot: usize },
+    /// The watchdog saw no sign of progress of the shard since then, `Env` clock.
+    Stuck { slot: usize, since_us: u64 },
     /// A thread of the bulkhead has lost its place and cannot have it back: all shards move to new ones.
     Renew,
-    /// An ended shard should be gone by now.
-    GoneYet { slot: usize, started: u64 },
+    /// The shard of that start was ended and should be gone by now; asked for the `late`th time.
+    GoneYet { slot: usize, start: u64, late: u32 },
 }
 
 /// Makes the runtime of the bulkhead anew, when the old one holds a thread that never yields.
@@ -74,8 +83,6 @@ pub struct BulkheadSupervisor;
 pub struct SupervisorState {
     supervised: Supervised,
     plan: Plan,
-    /// Counts the starts of each slot: what is said of an earlier one is void.
-    started: Vec<u64>,
     random: fastrand::Rng,
 }
 
@@ -90,8 +97,8 @@ impl Actor for BulkheadSupervisor {
         supervised: Supervised,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         let random = supervised.env.random.stream(&format!("supervisor/{}", supervised.name));
-        let (plan, started) = (Plan::new(supervised.policy, supervised.slots.len()), vec![0; supervised.slots.len()]);
-        Ok(SupervisorState { supervised, plan, started, random })
+        let plan = Plan::new(supervised.policy, supervised.slots.len());
+        Ok(SupervisorState { supervised, plan, random })
     }
 
     async fn post_start(
@@ -117,13 +124,13 @@ impl Actor for BulkheadSupervisor {
                     state.start(&myself, slot);
                 }
             }
-            SupervisorMessage::Stuck { slot } => state.end_stuck(&myself, slot),
+            SupervisorMessage::Stuck { slot, since_us } => state.end_stuck(&myself, slot, since_us),
             SupervisorMessage::Renew => {
                 if state.renew() {
                     state.move_all(&myself, "its threads were made anew");
                 }
             }
-            SupervisorMessage::GoneYet { slot, started } => state.give_up(&myself, slot, started),
+            SupervisorMessage::GoneYet { slot, start, late } => state.give_up(&myself, slot, start, late),
         }
         Ok(())
     }
@@ -191,15 +198,20 @@ impl SupervisorState {
     }
 
     fn start(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize) {
-        self.started[slot] += 1;
         let shard = self.supervised.slots[slot].clone();
+        let start = shard.starts.fetch_add(1, Ordering::AcqRel) + 1;
         let (supervisor, gate) = (myself.get_cell(), self.supervised.gate.clone());
         shard.ctx.progress.rest();
         // The shard's tasks belong to its bulkhead's runtime; the supervisor does not wait for it.
         self.supervised.runtime.load().spawn(async move {
             let permit = gate.acquire_owned().await.ok();
+            // Its thread may have been held so long that it was started anew, elsewhere.
+            if !shard.is_start(start) {
+                return;
+            }
             match Actor::spawn_linked(None, ShardActor, (shard.ctx.clone(), permit), supervisor).await {
-                Ok((actor, _)) => shard.current.store(Some(Arc::new(actor))),
+                Ok((actor, _)) if shard.is_start(start) => shard.current.store(Some(Arc::new(actor))),
+                Ok((actor, _)) => actor.kill(),
                 Err(error) => shard.ctx.stats.fail(format!("shard did not start: {error}")),
             }
         });
@@ -209,6 +221,7 @@ impl SupervisorState {
         let shard = &self.supervised.slots[slot];
         shard.current.store(None);
         shard.ctx.progress.rest();
+        shard.ctx.progress.in_hand(NONE);
         if self.draining(slot) {
             return;
         }
@@ -232,23 +245,30 @@ impl SupervisorState {
     }
 
     /// A stuck shard is ended at its await; one that never yields does not hear it.
-    fn end_stuck(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize) {
+    fn end_stuck(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize, since_us: u64) {
         let shard = &self.supervised.slots[slot];
-        let Some(actor) = shard.actor() else { return };
+        let Some(actor) = shard.actor().filter(|_| shard.ctx.progress.busy_since_us() == since_us) else { return };
         shard.ctx.stats.stuck.fetch_add(1, Ordering::Relaxed);
         shard.ctx.progress.stuck();
         tracing::warn!(service = self.supervised.name, shard = shard.ctx.partition, "shard is stuck; ending it");
         actor.kill();
-        let started = self.started[slot];
+        self.ask_later(myself, slot, shard.starts.load(Ordering::Acquire), 0);
+    }
+
+    fn ask_later(&self, myself: &ActorRef<SupervisorMessage>, slot: usize, start: u64, late: u32) {
         let grace = self.supervised.env.clock.timer(GRACE);
-        myself.send_after(grace, move || SupervisorMessage::GoneYet { slot, started });
+        myself.send_after(grace, move || SupervisorMessage::GoneYet { slot, start, late });
     }
 
     /// Rule of last resort: the thread is lost, the bulkhead gets a runtime of its own again.
-    fn give_up(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize, started: u64) {
+    fn give_up(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize, start: u64, late: u32) {
         let shard = &self.supervised.slots[slot];
-        if self.started[slot] != started || shard.actor().is_none() || self.supervised.env.is_simulation() {
+        if !shard.is_start(start) || shard.actor().is_none() || self.supervised.env.is_simulation() {
             return;
+        }
+        // Who holds no thread has lost none: it hears the end as soon as the machine gives its thread a turn.
+        if !shard.ctx.progress.is_in_fold() && late < LATE_MAX {
+            return self.ask_later(myself, slot, start, late + 1);
         }
         shard.ctx.stats.lost_threads.fetch_add(1, Ordering::Relaxed);
         if self.supervised.abandoned.load(Ordering::Acquire) >= ABANDONED_MAX {
@@ -283,12 +303,17 @@ impl SupervisorState {
         true
     }
 
-    /// Ends all shards; each starts again on the runtime as it is then. None of them has failed.
+    /// Ends all shards; each starts again on the runtime as it is then. None of them has failed. One that was on its way up
+    /// may be waiting for a thread that is lost, and is started anew as well.
     fn move_all(&mut self, myself: &ActorRef<SupervisorMessage>, why: &str) {
         for slot in 0..self.supervised.slots.len() {
-            if let Some(actor) = self.supervised.slots[slot].actor() {
-                actor.kill();
+            let shard = self.supervised.slots[slot].clone();
+            if self.plan.is_running(slot) {
+                if let Some(actor) = shard.actor() {
+                    actor.kill();
+                }
                 self.ended(myself, slot, Exit::Ownership, why);
+                shard.ctx.progress.moves();
             }
         }
     }

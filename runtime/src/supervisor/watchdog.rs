@@ -20,12 +20,17 @@ pub struct Progress {
     busy_since_us: AtomicU64,
     /// Thread that gave the last sign.
     thread: AtomicI32,
-    /// Input and offset of the event in the fold's hands; -1: none.
+    /// Input and offset of the event that the fold has in hand, which holds the thread meanwhile; [`NONE`], [`UNNAMED`].
     input: AtomicUsize,
     event: AtomicI64,
     /// The event over which the shard was stuck last, and how often.
     stuck_over: Mutex<Option<((usize, Offset), u32)>>,
 }
+
+/// Nothing is in hand: the shard waits for something, or for its turn on a thread.
+pub const NONE: Offset = -1;
+/// Something holds the thread that is no event of an input.
+pub const UNNAMED: Offset = -2;
 
 /// Times that one event may hold its shard up; then it is poison. Each may have cost a thread.
 const POISON_STUCK: u32 = 3;
@@ -38,11 +43,11 @@ impl Progress {
 
     /// The fold takes events of this input from now on.
     pub fn takes(&self, input: usize) {
-        self.event.store(-1, Ordering::Relaxed);
+        self.event.store(NONE, Ordering::Relaxed);
         self.input.store(input, Ordering::Relaxed);
     }
 
-    /// The fold has this event in hand; -1: none.
+    /// The fold has this event in hand, until it has [`NONE`].
     #[inline]
     pub fn in_hand(&self, event: Offset) {
         self.event.store(event, Ordering::Relaxed);
@@ -64,7 +69,12 @@ impl Progress {
         over.filter(|(_, times)| *times >= POISON_STUCK).map(|(at, _)| at)
     }
 
-    /// Thread that gave the last sign; 0: none yet.
+    /// It holds its thread: the fold has something in hand and has not come back.
+    pub fn is_in_fold(&self) -> bool {
+        self.event.load(Ordering::Relaxed) != NONE
+    }
+
+    /// Thread that gave the last sign; 0: none yet, or it is lost.
     pub fn thread(&self) -> i32 {
         self.thread.load(Ordering::Relaxed)
     }
@@ -73,9 +83,21 @@ impl Progress {
         self.busy_since_us.store(0, Ordering::Relaxed);
     }
 
+    /// The shard moves to another thread; whatever it had in hand is left to the old one.
+    pub fn moves(&self) {
+        self.rest();
+        self.thread.store(0, Ordering::Relaxed);
+        self.event.store(NONE, Ordering::Relaxed);
+    }
+
+    /// When it gave the last sign, `Env` clock, microseconds; 0: at rest.
+    pub fn busy_since_us(&self) -> u64 {
+        self.busy_since_us.load(Ordering::Relaxed)
+    }
+
     /// How long there was no sign, if it is at work.
     pub fn silent(&self, now_us: u64) -> Option<Duration> {
-        let since = self.busy_since_us.load(Ordering::Relaxed);
+        let since = self.busy_since_us();
         (since > 0).then(|| Duration::from_micros(now_us.saturating_sub(since)))
     }
 }
@@ -87,12 +109,15 @@ pub struct Watched {
     /// Niceness of its threads.
     nice: i32,
     spinners: Vec<Spinner>,
+    /// The last sign of each shard that the supervisor was told about: once is enough.
+    told_us: Vec<u64>,
 }
 
 impl Watched {
     pub fn new(supervisor: SupervisorSlot, slots: Vec<Arc<ShardSlot>>, nice: i32) -> Self {
         let spinners = slots.iter().map(|_| Spinner::default()).collect();
-        Self { supervisor, slots, nice, spinners }
+        let told_us = vec![0; slots.len()];
+        Self { supervisor, slots, nice, spinners, told_us }
     }
 
     /// A thread that burns a core without a sign of progress is put behind all others, long before it counts as stuck.
@@ -103,6 +128,23 @@ impl Watched {
             if spinner.look(silent, progress.thread(), self.nice) {
                 // It may not be raised again: threads of the bulkhead's own niceness take its place.
                 tell(&self.supervisor, SupervisorMessage::Renew);
+            }
+        }
+    }
+
+    /// Tells the supervisor of shards without a sign for longer than `stuck_after`.
+    ///
+    /// A shard that waits while another one holds a thread of the bulkhead may be waiting for that thread. It is not to blame:
+    /// it goes on when the thread comes back, or moves with all others when it is given up.
+    fn find_stuck(&mut self, now_us: u64, stuck_after: Duration) {
+        let silent = |shard: &ShardSlot| shard.ctx.progress.silent(now_us).filter(|silent| *silent > stuck_after);
+        let holds = |shard: &Arc<ShardSlot>| shard.ctx.progress.is_in_fold();
+        let is_held = self.slots.iter().any(|shard| holds(shard) && silent(shard).is_some());
+        for (slot, (shard, told_us)) in self.slots.iter().zip(&mut self.told_us).enumerate() {
+            let since_us = shard.ctx.progress.busy_since_us();
+            if silent(shard).is_some() && *told_us != since_us && (holds(shard) || !is_held) {
+                *told_us = since_us;
+                tell(&self.supervisor, SupervisorMessage::Stuck { slot, since_us });
             }
         }
     }
@@ -117,37 +159,24 @@ fn tell(supervisor: &SupervisorSlot, message: SupervisorMessage) {
 
 /// Starts the watchdog: a thread in production, a task in the simulation. It ends when `stop` is set.
 pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<AtomicBool>) -> std::io::Result<()> {
-    let clock = env.clock.clone();
-    let look = move |watched: &[Watched]| {
-        for bulkhead in watched {
-            for (slot, shard) in bulkhead.slots.iter().enumerate() {
-                let silent = shard.ctx.progress.silent(clock.mono_us());
-                if silent.is_some_and(|silent| silent > stuck_after) {
-                    // Told once: the stamp is at rest until the shard moves again.
-                    shard.ctx.progress.rest();
-                    tell(&bulkhead.supervisor, SupervisorMessage::Stuck { slot });
-                }
-            }
-        }
-    };
+    let (clock, mut watched) = (env.clock.clone(), watched);
     if env.is_simulation() {
-        let clock = env.clock.clone();
         #[allow(clippy::disallowed_methods)] // the simulation has one runtime
         tokio::spawn(async move {
             while !stop.load(Ordering::Acquire) {
                 clock.sleep(LOOK).await;
-                look(&watched);
+                watched.iter_mut().for_each(|bulkhead| bulkhead.find_stuck(clock.mono_us(), stuck_after));
             }
         });
         return Ok(());
     }
-    let clock = env.clock.clone();
-    let mut watched = watched;
     let thread = move || {
         while !stop.load(Ordering::Acquire) {
             std::thread::sleep(LOOK);
-            watched.iter_mut().for_each(|bulkhead| bulkhead.hold_spinners_down(clock.mono_us()));
-            look(&watched);
+            for bulkhead in &mut watched {
+                bulkhead.hold_spinners_down(clock.mono_us());
+                bulkhead.find_stuck(clock.mono_us(), stuck_after);
+            }
         }
     };
     std::thread::Builder::new().name("watchdog".into()).spawn(thread).map(|_| ())
@@ -180,5 +209,21 @@ mod tests {
         assert_eq!(progress.silent(2_000_001), Some(Duration::from_secs(2)));
         progress.rest();
         assert_eq!(progress.silent(9_000_000), None);
+    }
+
+    #[test]
+    fn only_what_is_in_hand_is_counted() {
+        let progress = Progress::default();
+        progress.takes(0);
+        for in_hand in [7, NONE, 7, UNNAMED] {
+            progress.in_hand(in_hand);
+            assert_eq!(progress.is_in_fold(), in_hand != NONE);
+            progress.stuck();
+        }
+        assert_eq!(progress.poison(), None, "twice in hand, twice it was something else");
+        progress.in_hand(7);
+        progress.stuck();
+        progress.moves();
+        assert_eq!((progress.poison(), progress.is_in_fold(), progress.thread()), (Some((0, 7)), false, 0));
     }
 }
