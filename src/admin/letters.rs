@@ -8,7 +8,6 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::routes::{Answered, App, Refusal, allowed};
 use super::state::State;
@@ -51,32 +50,8 @@ pub async fn asked(Shared(state): Shared<App>, Path(what): Path<String>, Query(a
         None => Question::default(),
     };
     let of = state.clone();
-    let answer = state.desk.spawn(async move { answer(&of, &what, &question) });
-    Ok(Json(ended(answer.await)??).into_response())
-}
-
-fn answer(state: &State, what: &str, question: &Question) -> Result<Value, Refusal> {
-    let log = state.up.log.as_ref();
-    Ok(match what {
-        "letters" => desk::list(log, question)?,
-        "groups" => {
-            let (groups, letters) = desk::groups(log, question)?;
-            json!({ "groups": groups, "letters": letters })
-        }
-        "show" => desk::show(log, question)?,
-        "export" => {
-            let (mut letters, mut bytes) = (Vec::new(), 0);
-            desk::export(log, question, |letter| {
-                bytes += letter.to_string().len();
-                letters.push(letter.clone());
-                let narrow = || DlqError::Selection(format!("more than {EXPORT_MAX_BYTES} bytes; narrow it down"));
-                if bytes > EXPORT_MAX_BYTES { Err(narrow()) } else { Ok(()) }
-            })?;
-            json!({ "letters": letters })
-        }
-        "jobs" => json!({ "jobs": job::jobs(log)? }),
-        _ => return Err(unknown()),
-    })
+    let answer = state.desk.spawn(async move { desk::answer(of.up.log.as_ref(), &what, &question, EXPORT_MAX_BYTES) });
+    Ok(Json(ended(answer.await)??.ok_or_else(unknown)?).into_response())
 }
 
 /// `POST /dlq/WHAT`: a job runs to its end before it is answered, and goes on when nobody waits for it any more.

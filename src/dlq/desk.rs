@@ -48,6 +48,39 @@ pub struct Change {
     pub actor: String,
 }
 
+/// The document of that name: `letters`, `groups`, `show`, `export` or `jobs`; `None` where there is no such document. An export
+/// of more than `export_max_bytes` is refused.
+///
+/// # Errors
+/// A topic cannot be read, there is no such letter, or the export is too long.
+pub fn answer(
+    log: &dyn Log,
+    what: &str,
+    question: &Question,
+    export_max_bytes: usize,
+) -> Result<Option<Value>, DlqError> {
+    Ok(Some(match what {
+        "letters" => list(log, question)?,
+        "groups" => {
+            let (groups, letters) = groups(log, question)?;
+            json!({ "groups": groups, "letters": letters })
+        }
+        "show" => show(log, question)?,
+        "export" => {
+            let (mut letters, mut bytes) = (Vec::new(), 0);
+            export(log, question, |letter| {
+                bytes += letter.to_string().len();
+                letters.push(letter.clone());
+                let narrow = || DlqError::Selection(format!("more than {export_max_bytes} bytes; narrow it down"));
+                if bytes > export_max_bytes { Err(narrow()) } else { Ok(()) }
+            })?;
+            json!({ "letters": letters })
+        }
+        "jobs" => json!({ "jobs": job::jobs(log)? }),
+        _ => return Ok(None),
+    }))
+}
+
 /// Letters with their number, by topic, partition and offset.
 ///
 /// # Errors

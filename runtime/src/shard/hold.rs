@@ -20,7 +20,7 @@ pub(super) const FLOOD_PROBE: Duration = Duration::from_secs(1);
 /// What `slow` adds to an event: a fold takes about 5 us, a thousand times that.
 pub(super) const SLOW_EVENT: Duration = Duration::from_millis(5);
 /// What `leak` grows by a batch, and where the cap ends it.
-const LEAK_STEP_BYTES: usize = 1 << 20;
+const LEAK_STEP_BYTES: usize = 4 << 20;
 const LEAK_CAP_BYTES: u64 = 64 << 20;
 
 impl Shard {
