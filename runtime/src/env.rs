@@ -56,6 +56,11 @@ impl Env {
         matches!(self.threads, Threads::Current)
     }
 
+    /// `false` only in the control of the isolation matrix: what keeps a thread there keeps it from everybody.
+    pub fn has_bulkheads(&self) -> bool {
+        !matches!(self.threads, Threads::Shared(_))
+    }
+
     /// 32 bytes that nobody outside can guess, for keys and tokens. In the simulation they follow from the seed.
     pub fn secret(&self, name: &str) -> [u8; 32] {
         let mut secret = [0u8; 32];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use runtime::env::Env;
 use runtime::fault::FaultKind;
 use runtime::topology;
-use sim::isolation::{Cell, Report};
+use sim::isolation::{Cell, KEEPS_A_THREAD, Report};
 
 use super::interval::{median, of_median};
 use super::rig::{Rig, Watched, Window};
@@ -15,6 +15,8 @@ use crate::exit::CommandError;
 pub const MORE_MS_MAX: f64 = 2.0;
 /// Services that spin beside the broken one until every core has its spinner: nobody reads what they write but each other.
 const SPINNERS: [&str; 2] = ["attribution", "analytics"];
+/// Pairs of the control: its harm is hundreds of times what is asked about, and who is harmed needs seconds to catch up.
+const CONTROL_PAIRS: u32 = 2;
 /// Load is planned for this many times what the windows take by themselves: catching up takes time too.
 const SPARE: u32 = 5;
 
@@ -55,15 +57,19 @@ pub async fn measure(plan: &Plan, told: impl Fn(&str)) -> Result<Report, Command
     let series = play(&mut rig, plan, &plan.kinds, false, &told).await?;
     rig.end();
     report.cells = cells(&series, plan, &mut report.failures);
-    // Only who burns a worker of the one runtime for all keeps it from the others: our stall and slow wait politely.
-    let control: Vec<FaultKind> = plan.kinds.iter().copied().filter(|kind| *kind == FaultKind::Spin).collect();
-    if !control.is_empty() {
+    let kept = |kind: &FaultKind| KEEPS_A_THREAD.contains(kind);
+    let control = Plan {
+        kinds: plan.kinds.iter().copied().filter(kept).collect(),
+        pairs: plan.pairs.min(CONTROL_PAIRS),
+        ..plan.clone()
+    };
+    if !control.kinds.is_empty() {
         told("without bulkheads");
         let env = Env::without_bulkheads(cores()).map_err(CommandError::failed)?;
-        let mut rig = Rig::start(&env, plan.rate, lasting(plan, control.len()), plan.seed).await?;
-        let series = play(&mut rig, plan, &control, true, &told).await?;
+        let mut rig = Rig::start(&env, plan.rate, lasting(&control, control.kinds.len()), plan.seed).await?;
+        let series = play(&mut rig, &control, &control.kinds, true, &told).await?;
         rig.end();
-        report.control = cells(&series, plan, &mut report.failures);
+        report.control = cells(&series, &control, &mut report.failures);
     }
     Ok(report)
 }

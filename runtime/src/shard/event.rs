@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemas::events::OutcomeKind;
 
-use super::hold::{FLOOD_PROBE, Injected, SLOW_EVENT, injected};
+use super::hold::{FLOOD_PROBE, Injected, injected};
 use super::set_aside::record_bytes;
 use super::{Shard, ShardError};
 use crate::breaker::Pass;
@@ -119,9 +119,7 @@ impl Shard {
     ) -> Result<(), ShardError> {
         let mut verdict = unfinished.verdict;
         if verdict.is_none() {
-            self.ctx.faults.fire();
-            self.ctx.env.clock.sleep(SLOW_EVENT).await;
-            self.ctx.progress.beat(self.ctx.env.clock.mono_us());
+            self.ctx.slow_down().await;
             if is_boundary(topic, record) {
                 verdict = Some(Verdict::Ended(Ending::Done));
             } else if !self.queues_behind(topic, partition, record) {

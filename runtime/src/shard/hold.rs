@@ -18,7 +18,7 @@ const ROOM_PROBE: Duration = Duration::from_millis(200);
 /// How often a service that rests because too much failed tries again.
 pub(super) const FLOOD_PROBE: Duration = Duration::from_secs(1);
 /// What `slow` adds to an event: a fold takes about 5 us, a thousand times that.
-pub(super) const SLOW_EVENT: Duration = Duration::from_millis(5);
+const SLOW_EVENT: Duration = Duration::from_millis(5);
 /// What `leak` grows by a batch, and where the cap ends it.
 const LEAK_STEP_BYTES: usize = 4 << 20;
 const LEAK_CAP_BYTES: u64 = 64 << 20;
@@ -122,6 +122,12 @@ impl Shard {
             return Ok(());
         };
         match kind {
+            FaultKind::Stall if !self.ctx.env.has_bulkheads() => {
+                self.ctx.faults.fire();
+                while self.ctx.faults.is(FaultKind::Stall) {
+                    std::thread::sleep(SLOW_EVENT);
+                }
+            }
             FaultKind::Stall => {
                 self.ctx.faults.fire();
                 self.ctx.faults.over(FaultKind::Stall).await;
@@ -159,6 +165,18 @@ impl Shard {
 }
 
 impl ShardContext {
+    /// What `slow` does to an event. In the control, without bulkheads, it is what it would be in a naive process: a fold that
+    /// keeps its worker, as `stall` does there.
+    pub(super) async fn slow_down(&self) {
+        self.faults.fire();
+        if self.env.has_bulkheads() {
+            self.env.clock.sleep(SLOW_EVENT).await;
+        } else {
+            std::thread::sleep(SLOW_EVENT);
+        }
+        self.progress.beat(self.env.clock.mono_us());
+    }
+
     /// Waits in place: the partition keeps its order. Draining ends the wait; the event stays uncommitted.
     pub(super) async fn wait(&self, duration: Duration) -> Result<(), ShardError> {
         const STEP: Duration = Duration::from_millis(100);
