@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::state::State;
-use super::{health, letters, metrics, sampling, tree, views};
+use super::{faults, health, letters, metrics, sampling, tree, views};
 use crate::operate::tap::{self, Tap};
 use crate::operate::topology::{self, Behind};
 use crate::operate::{OperateError, backup, explain, lag, produce, topics};
@@ -69,6 +69,7 @@ pub fn routes(state: App) -> Router {
         .route("/dlq", get(letters::overview))
         .route("/dlq/{what}", get(letters::asked).post(letters::changed))
         .route("/backup", post(backed_up))
+        .route("/faults", get(faults::shown).post(faults::change))
         .route("/sampling", get(sampling::shown).post(sampling::change))
         .layer(DefaultBodyLimit::max(produce::FILE_MAX_BYTES))
         .with_state(state)

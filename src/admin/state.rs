@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use runtime::env::BulkheadRuntime;
 use sha2::{Digest as _, Sha256};
 
+use super::faults::Given;
 use crate::edge::Edge;
 use crate::platform::Composed;
 
@@ -23,6 +24,8 @@ pub struct State {
     pub desk: BulkheadRuntime,
     /// Alerts about dead letters, by service.
     alerts: Mutex<BTreeMap<String, u64>>,
+    /// Faults made on purpose.
+    pub given: Given,
     /// Actions that changed something.
     pub actions: AtomicU64,
     /// Digest of the token, so that comparing takes the same time for every guess.
@@ -35,7 +38,7 @@ impl State {
     pub fn new(up: Arc<Composed>, edge: Option<Arc<Edge>>, data: PathBuf, token: &str) -> std::io::Result<Arc<Self>> {
         let (token, desk) = (Sha256::digest(token.as_bytes()).into(), BulkheadRuntime::new(&up.env, "dlq", 1, 5)?);
         let (draining, actions, alerts) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        Ok(Arc::new(Self { up, edge, data, draining, desk, alerts, actions, token }))
+        Ok(Arc::new(Self { up, edge, data, draining, desk, alerts, given: Given::default(), actions, token }))
     }
 
     /// A group of a service's dead letters has begun to be too much.

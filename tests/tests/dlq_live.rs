@@ -78,8 +78,12 @@ impl Running {
     }
 
     fn post(&self, what: &str, token: &str, body: &Value) -> tests::http::Reply {
+        self.post_to(&format!("/dlq/{what}"), token, body)
+    }
+
+    fn post_to(&self, path: &str, token: &str, body: &Value) -> tests::http::Reply {
         let bearer = format!("Bearer {token}");
-        request(self.at(), "POST", &format!("/dlq/{what}"), &[("authorization", &bearer)], body.to_string().as_bytes())
+        request(self.at(), "POST", path, &[("authorization", &bearer)], body.to_string().as_bytes())
     }
 
     /// The program, told where to ask.
@@ -134,4 +138,38 @@ fn a_paused_service_is_seen_and_released_and_its_letters_put_away_from_outside()
     assert_eq!(rows, [(&json!("release"), &json!("known")), (&json!("discard"), &json!("no records"))]);
     assert_eq!(running.post("discard", TOKEN, &json!({ "wrong": 1 })).status, 400);
     assert_eq!(get(running.at(), "/dlq/nothing").status, 404);
+}
+
+#[test]
+fn a_service_is_broken_on_purpose_from_outside_and_only_as_long_as_was_said() {
+    let running = Running::new();
+    let active = |of: &str| {
+        let shown = get(running.at(), "/faults").json();
+        let rows = shown["faults"].as_array().expect("rows").clone();
+        rows.iter().find(|row| row["service"] == of).expect("the service")["fault"].clone()
+    };
+    let (stall, end) =
+        (json!({ "service": "billing", "kind": "stall", "for_s": 600 }), json!({ "service": "billing", "for_s": 0 }));
+    assert_eq!(running.post_to("/faults", "a guess", &stall).status, 401);
+    assert_eq!(active("billing"), Value::Null);
+    for wrong in [
+        json!({ "service": "bilking", "kind": "stall", "for_s": 1 }),
+        json!({ "service": "billing", "kind": "sulk", "for_s": 1 }),
+        json!({ "service": "billing", "kind": "stall", "for_s": 601 }),
+    ] {
+        assert_eq!(running.post_to("/faults", TOKEN, &wrong).status, 400, "{wrong}");
+    }
+    assert_eq!(running.post_to("/faults", TOKEN, &stall).status, 200);
+    assert_eq!((active("billing"), active("fraud")), (json!("stall"), Value::Null));
+    // It takes hold: nothing of what comes is settled until it is over.
+    running.append_broken();
+    let billing = running.up.platform.bulkhead("billing").expect("a service");
+    running.until("the fault", || billing.faults.fired() > 0);
+    assert_eq!(billing.stats.tally().total(), 0);
+    assert_eq!(running.post_to("/faults", TOKEN, &end).status, 200);
+    running.until("its end", || billing.stats.tally().total() > 0);
+    // And ends by itself.
+    let short = json!({ "service": "billing", "kind": "slow", "for_s": 1 });
+    assert_eq!(running.post_to("/faults", TOKEN, &short).status, 200);
+    running.until("the end of its time", || billing.faults.active().is_none());
 }
