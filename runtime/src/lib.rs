@@ -12,6 +12,7 @@ pub mod env;
 pub mod envelope;
 pub mod fault;
 pub mod flood;
+pub mod invariant;
 pub mod log;
 pub mod offsets;
 pub mod outcome;

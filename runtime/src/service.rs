@@ -5,6 +5,7 @@
 
 use schemas::codec::{Decode, Encode};
 
+use crate::invariant::Checks;
 use crate::log::Headers;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::state::Tables;
@@ -170,10 +171,9 @@ pub trait Service: Send + 'static {
         None
     }
 
-    /// Checked after every batch; `Err` says which named invariant does not hold. The shard then stops and is rebuilt.
-    fn invariant(&self, _state: &Self::State) -> Result<u64, &'static str> {
-        Ok(0)
-    }
+    /// Asked before every commit: what must hold of the state, by name. Where something does not, nothing is committed and
+    /// the shard is rebuilt.
+    fn invariants(&self, _state: &Self::State, _checks: &mut Checks) {}
 }
 
 /// A service with its state, without its types: what a shard drives.
@@ -181,8 +181,8 @@ pub trait Fold: Send {
     fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure>;
     fn tick(&mut self, effects: &mut Effects<'_>);
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize>;
-    /// Number of checks made, or the invariant that does not hold.
-    fn invariant(&self) -> Result<u64, &'static str>;
+    /// As `Service::invariants`.
+    fn invariants(&self, checks: &mut Checks);
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable));
     /// `AnyTable::begin_event` of each table that is visited.
     fn begin_event(&mut self) {
@@ -205,8 +205,8 @@ impl<S: Service> Fold for Erased<S> {
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
         self.service.restate(&self.state, from, effects)
     }
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.service.invariant(&self.state)
+    fn invariants(&self, checks: &mut Checks) {
+        self.service.invariants(&self.state, checks);
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn crate::state::AnyTable)) {
         self.state.each(visit);

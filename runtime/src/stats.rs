@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 
 use crate::credit::SERVICE_QUEUE_BYTES;
+use crate::invariant::Checks;
 
 /// Before, during and after a fault: latencies are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +58,8 @@ pub struct ServiceStats {
     pub commits: AtomicU64,
     pub commit_bytes: AtomicU64,
     pub published: AtomicU64,
-    pub invariant_checks: AtomicU64,
-    pub invariant_failures: AtomicU64,
+    /// What was asked of its shards, by name.
+    invariants: Mutex<Checks>,
     /// Records readable and not settled, greatest value sampled.
     pub lag_max: AtomicU64,
     pub queue_bytes: AtomicI64,
@@ -94,8 +95,7 @@ impl Default for ServiceStats {
             commits: AtomicU64::new(0),
             commit_bytes: AtomicU64::new(0),
             published: AtomicU64::new(0),
-            invariant_checks: AtomicU64::new(0),
-            invariant_failures: AtomicU64::new(0),
+            invariants: Mutex::default(),
             lag_max: AtomicU64::new(0),
             queue_bytes: AtomicI64::new(0),
             queue_bytes_max: AtomicU64::new(0),
@@ -123,6 +123,16 @@ impl ServiceStats {
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             parked: self.parked.load(Ordering::Relaxed),
         }
+    }
+
+    /// Adds answers to those of before.
+    pub fn asked(&self, checks: &Checks) {
+        self.invariants.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(checks);
+    }
+
+    /// What was asked so far, by name.
+    pub fn invariants(&self) -> Checks {
+        self.invariants.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     pub fn latency(&self, phase: Phase, us: u64, events: u64) {
@@ -170,7 +180,7 @@ impl ServiceStats {
         self.read.fetch_add(u64::from(events), Ordering::Relaxed);
         self.queue_events.fetch_add(i64::from(events), Ordering::Relaxed);
         let now = self.queue_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        assert!(now <= SERVICE_QUEUE_BYTES, "queue_bounded: {now} bytes wait in the queues of one service");
+        assert!(crate::invariant::queue_bounded(now), "queue_bounded: {now} bytes wait in the queues of one service");
         self.queue_bytes_max.fetch_max(now.max(0) as u64, Ordering::Relaxed);
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use runtime::invariant::Count;
 use runtime::platform::Bulkhead;
 use runtime::stats::Phase;
 
@@ -140,10 +141,7 @@ fn supervision(page: &mut Page, bulkheads: &[Bulkhead]) {
     let help = "1 while a bulkhead rests after too many failures.";
     page.each(bulkheads, "bulkhead_degraded", "gauge", help, |b| f64::from(u8::from(b.is_degraded())));
     page.each(bulkheads, "bulkhead_shards_running", "gauge", "Shards that are up.", |b| b.running() as f64);
-    let help = "Checks of named invariants.";
-    page.each(bulkheads, "bulkhead_invariant_checks_total", "counter", help, |b| count(&b.stats.invariant_checks));
-    let help = "Checks that did not hold.";
-    page.each(bulkheads, "bulkhead_invariant_failures_total", "counter", help, |b| count(&b.stats.invariant_failures));
+    invariants(page, bulkheads);
     let help =
         "1 while a service takes nothing in: too much fails (flood), or something it needs is away (dependency).";
     page.family("bulkhead_paused", "gauge", help);
@@ -158,6 +156,23 @@ fn supervision(page: &mut Page, bulkheads: &[Bulkhead]) {
     let help = "Bytes fetched and not settled.";
     let bytes = |b: &Bulkhead| b.stats.queue_bytes.load(Ordering::Relaxed).max(0) as f64;
     page.each(bulkheads, "bulkhead_queue_bytes", "gauge", help, bytes);
+}
+
+fn invariants(page: &mut Page, bulkheads: &[Bulkhead]) {
+    let asked: Vec<_> = bulkheads.iter().map(|bulkhead| (bulkhead.spec.name, bulkhead.stats.invariants())).collect();
+    type Of = fn(Count) -> u64;
+    let families: [(&str, &str, Of); 2] = [
+        ("bulkhead_invariant_checks_total", "Checks of named invariants.", |count| count.checked),
+        ("bulkhead_invariant_failures_total", "Checks that did not hold.", |count| count.broken),
+    ];
+    for (name, help, of) in families {
+        page.family(name, "counter", help);
+        for (service, checks) in &asked {
+            for (invariant, count) in checks.iter() {
+                page.sample(name, &[("service", service), ("invariant", invariant)], of(count) as f64);
+            }
+        }
+    }
 }
 
 fn behind(page: &mut Page, state: &State) {

@@ -134,7 +134,7 @@ impl Evidence<'_> {
     /// Checked by the service after every batch; here once more from what it says.
     fn budget_bound(&self) -> Invariant {
         let stats = self.platform.bulkhead("budget").map(|budget| &budget.stats);
-        let checked = stats.map_or(0, |stats| stats.invariant_checks.load(std::sync::atomic::Ordering::Relaxed));
+        let checked = stats.map_or(0, |stats| stats.invariants().checked());
         let over = self.recount.status.iter().find(|(_, s)| s.posted_micros + s.pending_micros > s.budget_micros);
         let wrong = over.map(|(campaign, status)| format!("{campaign}: {status:?}"));
         Invariant::new("budget_bound", checked, wrong)
@@ -192,11 +192,10 @@ impl Evidence<'_> {
     }
 
     fn services_own(&self) -> Invariant {
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
         let stats = || self.platform.bulkheads.iter().map(|bulkhead| (bulkhead.spec.name, &bulkhead.stats));
-        let checked = stats().map(|(_, stats)| load(&stats.invariant_checks)).sum();
-        let wrong = stats().find(|(_, stats)| load(&stats.invariant_failures) > 0);
-        let wrong = wrong.map(|(name, stats)| format!("{name}: {}", stats.last_error()));
+        let checked = stats().map(|(_, stats)| stats.invariants().checked()).sum();
+        let wrong = stats().find_map(|(service, stats)| Some((service, stats.invariants().broken()?)));
+        let wrong = wrong.map(|(service, invariant)| format!("{service}: {invariant} did not hold"));
         Invariant::new("services_own", checked, wrong)
     }
 }

@@ -6,6 +6,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
@@ -92,14 +93,9 @@ impl Service for Analytics {
         self.expire(state, effects);
     }
 
-    fn invariant(&self, state: &State) -> Result<u64, &'static str> {
-        if state.changed.len() > state.minutes.len() {
-            return Err("analytics_changed_minutes_exist");
-        }
-        if state.open.len() > state.minutes.len() {
-            return Err("analytics_open_minutes_exist");
-        }
-        Ok(2)
+    fn invariants(&self, state: &State, checks: &mut Checks) {
+        checks.expect("changed_minutes_exist", state.changed.len() <= state.minutes.len());
+        checks.expect("open_minutes_exist", state.open.len() <= state.minutes.len());
     }
 }
 

@@ -6,6 +6,7 @@ mod state;
 mod tests;
 mod transfer;
 
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled, Reason};
 use runtime::service::{Effects, Event, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
@@ -84,22 +85,19 @@ impl Service for Billing {
     }
 
     /// Each currency: debits equal credits. Each campaign: never more given back than charged.
-    fn invariant(&self, state: &State) -> Result<u64, &'static str> {
+    fn invariants(&self, state: &State, checks: &mut Checks) {
         let mut net: Vec<(Currency, i128)> = Vec::new();
         for ((currency, account, _), balance) in state.balances.unordered() {
             let difference = i128::from(balance.debits.0) - i128::from(balance.credits.0);
-            if *account == Account::CampaignReceivable as u8 && difference < 0 {
-                return Err("receivable_not_negative");
+            if *account == Account::CampaignReceivable as u8 {
+                checks.expect("receivable_not_negative", difference >= 0);
             }
             match net.iter_mut().find(|(known, _)| known == currency) {
                 Some((_, sum)) => *sum += difference,
                 None => net.push((*currency, difference)),
             }
         }
-        if net.iter().any(|(_, sum)| *sum != 0) {
-            return Err("ledger_balanced");
-        }
-        Ok(state.balances.len() as u64)
+        checks.expect("ledger_balanced", net.iter().all(|(_, sum)| *sum == 0));
     }
 }
 

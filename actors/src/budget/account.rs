@@ -120,13 +120,14 @@ impl Account {
         self.budget = self.requested.max(self.budget.min(self.committed()));
     }
 
-    /// The named invariant that does not hold.
-    pub fn broken(&self) -> Option<&'static str> {
-        let parts = [self.requested, self.posted, self.lent, self.held, self.overrun];
-        if parts.iter().any(|part| *part < Micros::ZERO) {
-            return Some("no_negative_money");
-        }
-        (self.committed() > self.budget).then_some("posted_and_pending_within_budget")
+    /// No part of it is below nothing.
+    pub fn has_no_negative(&self) -> bool {
+        [self.requested, self.posted, self.lent, self.held, self.overrun].iter().all(|part| *part >= Micros::ZERO)
+    }
+
+    /// Posted and pending are within the budget in force.
+    pub fn is_within_budget(&self) -> bool {
+        self.committed() <= self.budget
     }
 }
 

@@ -11,6 +11,7 @@ mod tests;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
@@ -128,23 +129,21 @@ impl Service for Budget {
         next
     }
 
-    fn invariant(&self, state: &State) -> Result<u64, &'static str> {
+    fn invariants(&self, state: &State, checks: &mut Checks) {
         for (_, account) in state.accounts.unordered() {
-            if let Some(name) = account.broken() {
-                return Err(name);
-            }
+            checks.expect("no_negative_money", account.has_no_negative());
+            checks.expect("budget_never_exceeded", account.is_within_budget());
         }
         let batch = self.batches.get().wrapping_add(1);
         self.batches.set(batch);
         if state.leases.len() + state.bids.len() <= RECOUNTED_ROWS || batch.is_multiple_of(RECOUNT_EVERY) {
-            recount(state)?;
+            checks.expect("pending_is_leases_and_reservations", pending_recounted(state));
         }
-        Ok(state.accounts.len() as u64)
     }
 }
 
 /// What is pending is what leases and reservations say, campaign by campaign.
-fn recount(state: &State) -> Result<(), &'static str> {
+fn pending_recounted(state: &State) -> bool {
     let mut pending: BTreeMap<&SmolStr, (i64, i64)> = BTreeMap::new();
     for (_, lease) in state.leases.unordered() {
         pending.entry(&lease.campaign).or_default().0 += lease.remaining.0;
@@ -157,11 +156,7 @@ fn recount(state: &State) -> Result<(), &'static str> {
         .unordered()
         .all(|(campaign, account)| pending.remove(campaign).unwrap_or_default() == (account.lent.0, account.held.0));
     // What is left belongs to campaigns without an account, and must be nothing.
-    if same && pending.values().all(|left| *left == (0, 0)) {
-        Ok(())
-    } else {
-        Err("pending_is_leases_and_reservations")
-    }
+    same && pending.values().all(|left| *left == (0, 0))
 }
 
 /// A campaign or its budget changed.

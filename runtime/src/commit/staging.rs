@@ -24,7 +24,10 @@ pub type Destination = (std::sync::Arc<str>, u32);
 #[derive(Clone, Debug)]
 pub struct Publication {
     pub to: Destination,
+    /// Number of the first, as the counters of the ownership say.
     pub first_n: i64,
+    /// Number of the first, as the records carry it.
+    pub staged_n: i64,
     pub count: i32,
     pub batch: Bytes,
 }
@@ -255,13 +258,15 @@ impl Staging {
     fn publications(&mut self, counters: &mut Counters) -> Vec<Publication> {
         let mut publications = Vec::new();
         for (to, slot) in &self.by_destination {
-            let builder = &mut self.slots[*slot].builder;
+            let builder = &self.slots[*slot].builder;
             if builder.is_empty() {
                 continue;
             }
             let count = builder.len() as i32;
             let next = counters.entry(to.clone()).or_insert(0);
-            publications.push(Publication { to: to.clone(), first_n: *next, count, batch: builder.finish() });
+            let staged_n = self.slots[*slot].first_n;
+            let batch = self.slots[*slot].builder.finish();
+            publications.push(Publication { to: to.clone(), first_n: *next, staged_n, count, batch });
             *next += i64::from(count);
         }
         publications

@@ -4,6 +4,7 @@
 //! bounds the restore; `actor` puts it behind ractor, `fetch` feeds it.
 
 mod actor;
+mod check;
 mod event;
 mod fetch;
 mod hold;
@@ -318,6 +319,10 @@ pub struct Shard {
     /// Bytes of events set aside or parked in this commit: they are in the record beside the outputs of the folds.
     set_aside_bytes: usize,
     tally: Tally,
+    /// Events taken in since the last commit.
+    taken: u64,
+    /// Events that waited as rows at the last commit.
+    parked_before: u64,
     next_sequence: i64,
     /// All outputs up to this sequence are acknowledged.
     published: i64,

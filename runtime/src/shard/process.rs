@@ -74,6 +74,7 @@ impl Shard {
                     }
                     self.conclude(input.topic, input.at.partition, &record, unfinished).await?;
                 }
+                self.taken += 1;
                 if self.is_full() {
                     self.staging.took(input.topic.name, input.at.partition, taken_to, record.offset + 1);
                     taken_to = record.offset + 1;
@@ -218,6 +219,8 @@ impl Shard {
         }
         self.tell(ranges);
         self.ctx.stats.add(std::mem::take(&mut self.tally));
+        self.taken = 0;
+        self.parked_before = self.parking.len() as u64;
         if self.trials.is_on {
             self.part_over();
         }

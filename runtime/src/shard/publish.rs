@@ -28,11 +28,6 @@ impl Drop for Publishing {
 impl Shard {
     /// Commits what is staged. Nothing to say makes no record.
     pub(super) async fn commit(&mut self, tick: bool) -> Result<(), ShardError> {
-        let checks = self.fold.invariant().map_err(|name| {
-            self.ctx.stats.invariant_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            ShardError::Invariant(name)
-        })?;
-        self.ctx.stats.invariant_checks.fetch_add(checks, std::sync::atomic::Ordering::Relaxed);
         self.stage_outputs()?;
         self.marks.settle();
         if !self.has_news() {
@@ -63,6 +58,7 @@ impl Shard {
             &mut self.counters,
             &mut encoded,
         )?;
+        self.check(&header, &publications)?;
         let offset = self.append_record(&encoded).await?;
         self.ctx.observe(Observation::Committed { sequence: header.sequence, offset, record: &encoded });
         self.snapshot.committed(encoded.len());

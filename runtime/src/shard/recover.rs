@@ -233,7 +233,8 @@ impl Rebuild {
             let to = (Arc::from(output.topic), output.partition as u32);
             self.counters.insert(to.clone(), output.first_n + i64::from(output.count));
             let batch = Bytes::copy_from_slice(output.batch);
-            publications.push(Publication { to, first_n: output.first_n, count: output.count, batch });
+            let first_n = output.first_n;
+            publications.push(Publication { to, first_n, staged_n: first_n, count: output.count, batch });
         }
         if !publications.is_empty() {
             self.unpublished.push_back(Unpublished { sequence: commit.sequence, publications });
@@ -312,6 +313,7 @@ impl Rebuild {
         let next_sequence = self.standing.next_sequence;
         ctx.count_from.store(next_sequence, Ordering::Release);
         let lineage = self.standing.lineage.unwrap_or(epoch.nonce);
+        let parked_before = self.parking.len() as u64;
         let missing: Vec<Publication> = self.unpublished.into_iter().flat_map(|u| u.publications).collect();
         let mut shard = Shard {
             fold: self.fold,
@@ -332,6 +334,8 @@ impl Rebuild {
             outputs: OutputBuffer::default(),
             set_aside_bytes: 0,
             tally: Tally::default(),
+            taken: 0,
+            parked_before,
             next_sequence,
             published: self.published,
             published_in_log: self.published,

@@ -10,6 +10,7 @@ use schemas::events::{OutputCounter, Position, Row, SnapshotChunk, SnapshotEnd, 
 use super::{Shard, ShardError};
 use crate::commit::CommitError;
 use crate::commit::staging::COMMIT_BYTES_MAX;
+use crate::invariant::{self, Checks};
 use crate::log::Offset;
 
 /// Rows a chunk holds, bytes; leaves room for the frame below the limit of a commit record.
@@ -54,6 +55,12 @@ impl Shard {
             && self.ctx.guards.may_trim(self.published_in_log >= sequence - 1)
         {
             self.snapshot.trimmable = None;
+            let mut checks = Checks::default();
+            checks.expect(invariant::TRIMS_COVERED, invariant::trims_covered(self.published_in_log, sequence));
+            self.ctx.stats.asked(&checks);
+            if let Some(name) = checks.broken() {
+                return Err(ShardError::Invariant(name));
+            }
             self.ctx.log.trim(self.ctx.commits, offset).await?;
         }
         let due = self.ctx.limits.snapshot_bytes.max(self.snapshot.size_bytes);

@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schemas::codec::{Decode, Encode};
 
+use crate::invariant::Checks;
 use crate::log::Headers;
 use crate::outcome::{Failure, Handled};
 use crate::service::{Effects, Event, Fold, OutputBuffer, ServiceDef};
@@ -164,7 +165,9 @@ impl Kit {
     }
 
     fn settle(&mut self) {
-        self.fold.invariant().unwrap_or_else(|name| panic!("invariant {name} does not hold"));
+        let mut checks = Checks::default();
+        self.fold.invariants(&mut checks);
+        assert_eq!(checks.broken(), None, "an invariant does not hold");
         let journal = &mut self.journal;
         self.fold.tables(&mut |table| {
             let (name, version) = (table.name(), table.version());

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use runtime::env::Clock;
+use runtime::invariant::Checks;
 use runtime::log::storage::{Call, CallKind, Fault, StorageHook};
 use runtime::log::{
     AppendError, AppendOptions, Appending, Extent, Fence, FetchError, Log, Offset, PartitionReader, ProducerGroup,
@@ -75,8 +76,8 @@ impl Fold for Counted {
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
         self.inner.restate(from, effects)
     }
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.inner.invariant()
+    fn invariants(&self, checks: &mut Checks) {
+        self.inner.invariants(checks);
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         self.inner.tables(visit);

@@ -1,6 +1,7 @@
 //! Services with a bug of their own: their folds, wrapped.
 
 use actors::topics;
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, Fold, ServiceDef};
 use runtime::state::AnyTable;
@@ -143,8 +144,8 @@ impl Fold for Planted {
         self.inner.restate(from, effects)
     }
 
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.inner.invariant()
+    fn invariants(&self, checks: &mut Checks) {
+        self.inner.invariants(checks);
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use runtime::commit::Entry;
 use runtime::commit::provenance::service_id;
 use runtime::commit::standing::{Standing, Verdict};
+use runtime::invariant;
 use runtime::log::{Batches, FetchError, Log, Record, TopicPartition};
 use runtime::topology::ServiceSpec;
 use schemas::events::{Commit, OutcomeKind, SnapshotChunk};
@@ -200,12 +201,16 @@ impl ShardAudit {
         for range in commit.inputs {
             let key = (range.topic.to_owned(), range.partition as u32);
             let next = self.positions.get(&key).copied().unwrap_or(0);
-            findings.expect("offsets_contiguous", range.from == next && range.to > range.from, || {
-                format!(
-                    "{place}: {}-{} from {} to {}, {next} was next",
-                    range.topic, range.partition, range.from, range.to
-                )
-            });
+            findings.expect(
+                invariant::OFFSETS_CONTIGUOUS,
+                invariant::offsets_contiguous(next, range.from, range.to),
+                || {
+                    format!(
+                        "{place}: {}-{} from {} to {}, {next} was next",
+                        range.topic, range.partition, range.from, range.to
+                    )
+                },
+            );
             self.positions.insert(key, range.to);
         }
         for outcome in commit.outcomes {
@@ -228,15 +233,19 @@ impl ShardAudit {
             let producer = (service_id(self.spec.name), self.partition as u16);
             let stream = (output.topic.to_owned(), output.partition as u32, producer.0, producer.1);
             let known = outputs.entry(stream).or_default();
-            findings.expect("outputs_dense", output.first_n == known.len() as i64, || {
-                format!(
-                    "{place}: output {} to {}-{}, {} was next",
-                    output.first_n,
-                    output.topic,
-                    output.partition,
-                    known.len()
-                )
-            });
+            findings.expect(
+                invariant::OUTPUTS_DENSE,
+                invariant::outputs_dense(known.len() as i64, output.first_n),
+                || {
+                    format!(
+                        "{place}: output {} to {}-{}, {} was next",
+                        output.first_n,
+                        output.topic,
+                        output.partition,
+                        known.len()
+                    )
+                },
+            );
             let digests = digests(output.batch);
             if digests.len() as i32 != output.count {
                 findings.broken("outputs_dense", format!("{place}: {} records, not {}", digests.len(), output.count));

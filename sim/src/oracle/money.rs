@@ -218,8 +218,7 @@ pub fn budgets(auditor: &Auditor, findings: &mut Findings) {
                 findings.broken("budget_never_exceeded", format!("budget-{partition}: an account cannot be read"));
                 continue;
             };
-            let used = account.posted.0 + account.lent.0 + account.held.0;
-            findings.expect("budget_never_exceeded", used <= account.budget.0, || {
+            findings.expect("budget_never_exceeded", account.is_within_budget(), || {
                 format!("budget-{partition}: {account:?}")
             });
         }

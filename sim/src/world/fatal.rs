@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, Fold, ServiceDef};
 use runtime::state::AnyTable;
@@ -110,8 +111,8 @@ impl Fold for Mortal {
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
         self.fold.restate(from, effects)
     }
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.fold.invariant()
+    fn invariants(&self, checks: &mut Checks) {
+        self.fold.invariants(checks);
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         self.fold.tables(visit);

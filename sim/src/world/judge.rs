@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use runtime::invariant;
 use runtime::log::TopicPartition;
 
 use super::process::{Death, handled};
@@ -85,15 +86,20 @@ impl World {
             process.platform.drain(Duration::from_secs(10), |stage| late += stage.late).await;
             for bulkhead in &process.platform.bulkheads {
                 let queued = bulkhead.stats.queue_bytes.load(Ordering::Relaxed);
-                lock(&self.books).findings.expect("credits_returned", queued == 0, || {
-                    format!("{}: {queued} bytes are still in flight after the drain", bulkhead.spec.name)
-                });
-                let failures = bulkhead.stats.invariant_failures.load(Ordering::Relaxed);
-                if failures > 0 {
-                    let error = bulkhead.stats.last_error();
-                    lock(&self.books)
-                        .findings
-                        .broken("ledger_is_the_oracle", format!("{}: {error}", bulkhead.spec.name));
+                lock(&self.books).findings.expect(
+                    invariant::CREDITS_RETURNED,
+                    invariant::credits_returned(queued),
+                    || format!("{}: {queued} bytes are still in flight after the drain", bulkhead.spec.name),
+                );
+                let findings = &mut lock(&self.books).findings;
+                for (invariant, count) in bulkhead.stats.invariants().iter() {
+                    findings.checked(invariant, count.checked);
+                    if count.broken > 0 {
+                        findings.broken(
+                            invariant,
+                            format!("{} itself found so, {} times", bulkhead.spec.name, count.broken),
+                        );
+                    }
                 }
             }
         }

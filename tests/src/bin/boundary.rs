@@ -15,6 +15,7 @@ use bulkhead::demo::live::Live;
 use bulkhead::demo::run::{Opening, RunSpec, play};
 use bulkhead::platform::{Composed, Variant, compose};
 use runtime::env::Env;
+use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, Fold, ServiceDef};
 use runtime::state::AnyTable;
@@ -49,8 +50,8 @@ impl Fold for Fatal {
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
         self.0.restate(from, effects)
     }
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.0.invariant()
+    fn invariants(&self, checks: &mut Checks) {
+        self.0.invariants(checks);
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         self.0.tables(visit);

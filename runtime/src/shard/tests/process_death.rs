@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
+use crate::invariant::Checks;
 use crate::service::Fold;
 use crate::state::AnyTable;
 
@@ -45,8 +46,8 @@ impl Fold for Fatal {
     fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
         self.0.restate(from, effects)
     }
-    fn invariant(&self) -> Result<u64, &'static str> {
-        self.0.invariant()
+    fn invariants(&self, checks: &mut Checks) {
+        self.0.invariants(checks);
     }
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
         self.0.tables(visit);
