@@ -5,7 +5,7 @@
 
 use schemas::codec::{Decode, Encode};
 
-use crate::invariant::Checks;
+pub use crate::invariant::Checks;
 use crate::log::Headers;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::state::Tables;

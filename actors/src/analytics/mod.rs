@@ -6,9 +6,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
+use runtime::service::{Checks, Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::codec::Map;
 use schemas::events::CampaignMinute;

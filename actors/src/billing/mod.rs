@@ -6,9 +6,8 @@ mod state;
 mod tests;
 mod transfer;
 
-use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled, Reason};
-use runtime::service::{Effects, Event, Service};
+use runtime::service::{Checks, Effects, Event, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::events::{FraudVerdict, ImpressionEvent, Verdict};
 use smol_str::SmolStr;

@@ -11,9 +11,8 @@ mod tests;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use runtime::invariant::Checks;
 use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, RESTATED_ROWS, Service};
+use runtime::service::{Checks, Effects, Event, RESTATED_ROWS, Service};
 use runtime::topology::{Class, Order, ServiceSpec};
 use schemas::codec::Map;
 use schemas::events::{BudgetStatus, CampaignState};

@@ -8,6 +8,7 @@ use sim::compare::{Incident, MONTH_S, chains, month, ours};
 use sim::scenario::{Scenario, VERSION};
 use sim::world;
 
+use super::breaking::{self, Hang};
 use super::children::{self, each, locked};
 use super::evidence::{self, Evidence};
 use super::{FAILS, HOLDS, Output, USAGE, html};
@@ -38,6 +39,9 @@ pub struct Args {
     pub output: Output,
 }
 
+/// Bad seconds in a row that make a cascade.
+pub const BAD_SECONDS_MIN: u64 = 15;
+
 /// One world over all months.
 #[derive(Serialize, Clone, Default)]
 pub struct World {
@@ -62,6 +66,8 @@ pub struct Report {
     pub months: u64,
     pub worlds: Vec<World>,
     pub curve: Vec<Point>,
+    /// Longer and longer hangs of the disk that all services stand on, to the first that is a cascade.
+    pub breaking: Vec<Hang>,
     /// Faults drawn, and those simulated: shorter pauses cannot make fifteen bad seconds.
     pub faults: usize,
     pub simulated: usize,
@@ -134,6 +140,13 @@ pub fn run(args: &Args) -> u8 {
         world.days.iter_mut().for_each(|days| days.sort_unstable());
     }
     let curve = curve(args, &services);
+    let breaking = match windows.first().map_or(Ok(Vec::new()), |(_, first)| breaking::point(first, &services)) {
+        Ok(breaking) => breaking,
+        Err(error) => {
+            eprintln!("the simulator itself failed: {error}");
+            return USAGE;
+        }
+    };
     let evidence = args.html.as_ref().map(|_| evidence::gather(args.jobs, args.evidence, &windows));
     let evidence = match evidence.transpose() {
         Ok(evidence) => evidence,
@@ -148,6 +161,7 @@ pub fn run(args: &Args) -> u8 {
         months: args.months,
         worlds,
         curve,
+        breaking,
         faults,
         simulated: results.len(),
         violations,
@@ -195,12 +209,10 @@ fn calibrate(args: &Args, months: u64) -> u8 {
 
 /// One fault in all three worlds.
 fn window(incident: &Incident, more: &[Incident], services: &[&'static str]) -> Result<Came, String> {
-    /// Bad seconds that make a cascade.
-    const LEAST_S: u64 = 15;
     let chains = chains(incident, more);
     let seen = children::scenario(&scenario_of(incident, more, services), &["--watch-ads"])?;
     Ok(Came {
-        fell: [chains.plain, chains.tuned, seen.ads_late_s >= LEAST_S],
+        fell: [chains.plain, chains.tuned, seen.ads_late_s >= BAD_SECONDS_MIN],
         violated: !seen.violations.is_empty(),
         recovery_s: seen.converged_s,
     })
@@ -276,5 +288,6 @@ fn text(report: &Report) {
     for point in &report.curve {
         println!("  {:>8} {:>7.1} {:>7.1} {:>9.1}", point.fault_rate, point.plain, point.tuned, point.bulkhead);
     }
+    println!("  {}", breaking::sentence(&report.breaking));
     println!("  again: {}", report.reproduce);
 }

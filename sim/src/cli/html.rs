@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::breaking;
 use super::compare::{Report, World};
 use super::html_evidence;
 
@@ -66,6 +67,7 @@ pub fn page(report: &Report) -> String {
         );
     }
     page.push_str("</tbody></table></div>");
+    let _ = write!(page, "<p>{}</p>", breaking::sentence(&report.breaking));
     if let Some(evidence) = &report.evidence {
         html_evidence::add(&mut page, report, evidence);
     }

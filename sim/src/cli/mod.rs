@@ -1,5 +1,6 @@
 //! The command line.
 
+mod breaking;
 mod children;
 pub mod compare;
 pub mod crashpoints;
