@@ -16,6 +16,7 @@ pub mod codec;
 pub mod compat;
 pub mod events;
 pub mod frame;
+pub mod hostile;
 pub mod json;
 pub mod lint;
 pub mod model;

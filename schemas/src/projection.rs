@@ -86,7 +86,7 @@ enum Instruction {
     SkipTextMap,
     Take(usize, StepId),
     Skip(StepId),
-    Default(usize, Fallback),
+    Default(usize, Box<Fallback>),
 }
 
 /// A default of a wanted field that the writer does not have.
@@ -155,7 +155,7 @@ impl Projection {
                 }
                 Instruction::SkipLongs(n) => {
                     for _ in 0..n {
-                        reader.read_long()?;
+                        reader.skip_long()?;
                     }
                 }
                 Instruction::SkipNullableText => {
@@ -300,7 +300,8 @@ fn flatten(plan: &Plan, id: StepId, at: &mut Vec<u32>, wanted: &[Vec<u32>], out:
                 let field = &fields.fields[*field as usize];
                 for (slot, path) in wanted.iter().enumerate().filter(|(_, path)| path.starts_with(at)) {
                     let json = field.default.as_ref().unwrap_or(&Json::Null);
-                    out.push(Instruction::Default(slot, nested(plan.reader(), field.ty, json, &path[at.len()..])));
+                    let fallback = nested(plan.reader(), field.ty, json, &path[at.len()..]);
+                    out.push(Instruction::Default(slot, Box::new(fallback)));
                 }
                 at.pop();
             }

@@ -2,6 +2,7 @@
 
 mod apache;
 mod hand;
+mod hostile;
 
 use crate::{
     cpu::{Contender, best_rates},
@@ -121,6 +122,7 @@ pub fn run() -> Result<Report, Box<dyn Error>> {
     for (i, figure) in apache.into_iter().enumerate() {
         report.push(Figure::alone(figure, rates[8 + i], "1/s"));
     }
+    report.push(Figure::alone("hostile_ms_per_64_kib", hostile::worst_ms()?, "ms"));
     Ok(report)
 }
 

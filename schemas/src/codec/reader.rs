@@ -3,7 +3,7 @@
 
 use super::{
     DecodeError, DecodeErrorKind as Kind, Limits,
-    text::{TextRun, look_ahead},
+    text::{SHORT_BYTES, TextRun, short_ascii},
 };
 
 /// Reads Avro's primitives from the front of a datum and remembers where it is.
@@ -90,6 +90,22 @@ impl<'a> Reader<'a> {
                 Ok(value)
             }
         }
+    }
+
+    /// Checks a long and passes over it.
+    ///
+    /// # Errors
+    /// As `read_long`.
+    #[inline(always)]
+    pub(crate) fn skip_long(&mut self) -> Result<(), DecodeError> {
+        match self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(chunk) if !u64::from_le_bytes(*chunk) & 0x8080_8080_8080_8080 != 0 => {
+                let ends = !u64::from_le_bytes(*chunk) & 0x8080_8080_8080_8080;
+                self.position = self.position.wrapping_add(ends.trailing_zeros() as usize / 8 + 1);
+            }
+            _ => self.position = read_long_slowly(self.bytes, self.position)?.1,
+        }
+        Ok(())
     }
 
     /// An int: as a long, within 32 bits.
@@ -223,23 +239,19 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub fn skip_str(&mut self) -> Result<(), DecodeError> {
         if let Some(&first) = self.bytes.get(self.position)
-            && first & 0x81 == 0
+            && first & 1 == 0
         {
-            let end = self.position.wrapping_add(usize::from(first / 2)).wrapping_add(1);
-            // What is known to be ASCII is also there.
-            if end <= self.text.ascii_end {
+            let length = usize::from(first / 2);
+            let end = self.position.wrapping_add(length).wrapping_add(1);
+            // 16 bytes at once, of which the first may stand before the string.
+            let last = self.bytes.get(end.wrapping_sub(SHORT_BYTES)..end).and_then(<[u8]>::first_chunk);
+            if last.is_some_and(|last| short_ascii(last, length)) {
                 self.position = end;
                 return Ok(());
             }
         }
-        let start = self.string_start()?;
-        match look_ahead(self.bytes, start, self.position) {
-            Ok(ascii_end) => {
-                self.text.ascii_end = ascii_end;
-                Ok(())
-            }
-            Err(at) => Err(error_at(Kind::Utf8, start + at)),
-        }
+        self.position = any_string(self.bytes, self.position, self.limits)?;
+        Ok(())
     }
 
     /// A boolean.
@@ -419,6 +431,17 @@ fn long_string(bytes: &[u8], position: usize, limits: &Limits) -> Result<(usize,
         return Err(error_at(Kind::Truncated, start));
     }
     Ok((start, start + length))
+}
+
+/// End of a string that is checked, of any kind.
+#[inline(never)]
+fn any_string(bytes: &[u8], position: usize, limits: &Limits) -> Result<usize, DecodeError> {
+    let (start, end) = long_string(bytes, position, limits)?;
+    let string = &bytes[start..end];
+    if !string.is_ascii() {
+        std::str::from_utf8(string).map_err(|e| error_at(Kind::Utf8, start + e.valid_up_to()))?;
+    }
+    Ok(end)
 }
 
 #[inline(always)]

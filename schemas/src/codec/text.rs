@@ -1,6 +1,7 @@
-//! UTF-8 checks for many short strings. The length before a short string is itself an ASCII byte, so strings that stand
-//! behind each other in a record are one run of ASCII: it is found and checked once, and each string is a part of it. The
-//! standard library's check of a single short string costs three times as much.
+//! UTF-8 checks for many short strings, for which the standard library's check of one alone costs three times as much.
+//! Strings that are read: the length before a short string is itself an ASCII byte, so strings that stand behind each other in
+//! a record are one run of ASCII; it is found and checked once, and each string is a part of it. Strings that are passed over:
+//! two words hold any short one, and a mask takes the bytes that are its own.
 
 /// Bytes beyond a string that are looked at for the strings behind it.
 const AHEAD_BYTES: usize = 160;
@@ -34,12 +35,37 @@ impl<'a> TextRun<'a> {
 /// The end of the ASCII run that starts at `start`, if `bytes[start..end]` is text; else the offset in it of the first bad
 /// byte.
 #[inline(never)]
-pub(super) fn look_ahead(bytes: &[u8], start: usize, end: usize) -> Result<usize, usize> {
+fn look_ahead(bytes: &[u8], start: usize, end: usize) -> Result<usize, usize> {
     let ascii_end = start + ascii_run(&bytes[start..bytes.len().min(end + AHEAD_BYTES)]);
     if ascii_end < end {
         std::str::from_utf8(&bytes[start..end]).map_err(|e| e.valid_up_to())?;
     }
     Ok(ascii_end)
+}
+
+/// Longest string that [`short_ascii`] takes.
+pub(super) const SHORT_BYTES: usize = 16;
+
+/// For each length, the high bits of a string's bytes in the 16 bytes that end with it.
+const HIGH_OF_LAST: [[u64; 2]; SHORT_BYTES + 1] = {
+    let mut masks = [[0; 2]; SHORT_BYTES + 1];
+    let mut length = 0;
+    while length <= SHORT_BYTES {
+        let mut byte = SHORT_BYTES - length;
+        while byte < SHORT_BYTES {
+            masks[length][byte / 8] |= 0x80 << (8 * (byte % 8));
+            byte += 1;
+        }
+        length += 1;
+    }
+    masks
+};
+
+/// Whether the last `length` bytes are ASCII, without a branch for the length.
+#[inline(always)]
+pub(super) fn short_ascii(last: &[u8; SHORT_BYTES], length: usize) -> bool {
+    let both = u128::from_le_bytes(*last);
+    HIGH_OF_LAST.get(length).is_some_and(|[low, high]| (both as u64 & low) | ((both >> 64) as u64 & high) == 0)
 }
 
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -84,6 +110,18 @@ mod tests {
                 assert_eq!(ascii_run(&bytes), bad, "{len}");
             }
         }
+    }
+
+    #[test]
+    fn short_strings_are_ascii_or_not() {
+        for length in 0..=SHORT_BYTES {
+            for bad in 0..SHORT_BYTES {
+                let mut last = [b'a'; SHORT_BYTES];
+                last[bad] = 0x80;
+                assert_eq!(short_ascii(&last, length), bad < SHORT_BYTES - length, "{length} {bad}");
+            }
+        }
+        assert!(!short_ascii(&[0; SHORT_BYTES], SHORT_BYTES + 1), "longer ones are looked at by others");
     }
 
     #[test]

@@ -4,6 +4,12 @@
 const DECIMAL_BYTES_MAX: usize = 1024;
 const LIMB: u64 = 1_000_000_000;
 
+/// Bytes that [`write_decimal`] writes, at most.
+pub(super) fn decimal_length(bytes: &[u8], scale: u32) -> usize {
+    // 2.41 digits a byte; zeros up to the scale, a point, a sign, quotes.
+    5 * bytes.len().min(DECIMAL_BYTES_MAX) / 2 + (scale as usize).min(4 * DECIMAL_BYTES_MAX) + 8
+}
+
 /// The number with `scale` digits after the point, quoted; `None` for no bytes, or too many.
 pub(crate) fn write_decimal(bytes: &[u8], scale: u32, out: &mut String) -> Option<()> {
     let first = *bytes.first()?;

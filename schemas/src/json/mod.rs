@@ -6,18 +6,18 @@ mod decimal;
 mod encode;
 mod text;
 
+use decimal::decimal_length;
 pub(crate) use decimal::write_decimal;
 pub use encode::{EncodeJsonError, encode};
 pub(crate) use text::{write_bytes, write_double, write_float, write_text};
+
+use text::{bytes_length, text_length};
 
 use crate::{
     codec::{DecodeError, DecodeErrorKind as E, Limits, Reader},
     model::{Kind, Logical, NodeId},
     plan::{Op, Plan, RecordStep, Step, StepId},
 };
-
-/// Bytes of JSON that one datum may become: short records with long names or defaults grow.
-pub const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// Decodes a bare datum by a plan into the reader's value.
 ///
@@ -33,11 +33,16 @@ pub fn decode(plan: &Plan, datum: &[u8], limits: &'static Limits) -> Result<Stri
 struct Printer<'p, 'd> {
     plan: &'p Plan,
     reader: Reader<'d>,
+    /// Whatever is written has its [`Printer::room`] first: the text never grows by itself.
     out: String,
 }
 
+/// A number or a word, the signs before it, and those that end all that it stands in.
+const SCALAR_BYTES: usize = 64;
+
 impl Printer<'_, '_> {
     fn value(&mut self, id: StepId, depth: usize) -> Result<(), DecodeError> {
+        self.room(SCALAR_BYTES)?;
         let node = self.plan.node(id);
         let reader = &mut self.reader;
         match &node.step {
@@ -54,7 +59,10 @@ impl Printer<'_, '_> {
             Step::FloatToDouble => {
                 write_double(f64::from(f32::from_le_bytes(reader.take_array()?)), &mut self.out);
             }
-            Step::String => write_text(reader.read_str()?, &mut self.out),
+            Step::String | Step::BytesToString => {
+                let text = reader.read_str()?;
+                self.text(text)?;
+            }
             Step::StringToBytes => {
                 let bytes = reader.read_str()?.as_bytes();
                 self.binary(bytes, node.reader)?;
@@ -63,7 +71,6 @@ impl Printer<'_, '_> {
                 let bytes = reader.read_bytes()?;
                 self.binary(bytes, node.reader)?;
             }
-            Step::BytesToString => write_text(reader.read_str()?, &mut self.out),
             Step::Fixed(size) => {
                 let bytes = reader.take(*size)?;
                 self.binary(bytes, node.reader)?;
@@ -71,7 +78,7 @@ impl Printer<'_, '_> {
             Step::Enum(_) => {
                 let symbol = self.plan.read_symbol(reader, id)?;
                 if let Kind::Enum(e) = self.plan.reader().kind(node.reader) {
-                    write_text(&e.symbols[symbol], &mut self.out);
+                    self.text(&e.symbols[symbol])?;
                 }
             }
             Step::FromUnion(branches) => {
@@ -85,18 +92,36 @@ impl Printer<'_, '_> {
             Step::Record(record) => self.record(record, node.reader, depth)?,
             Step::Fail(kind) => return Err(reader.error(*kind)),
         }
-        if self.out.len() > JSON_BYTES_MAX {
+        Ok(())
+    }
+
+    /// Makes room for so many bytes more. A text that outgrows its place is copied: both count, so both stay small.
+    fn room(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        let (needed, limit) = (self.out.len() + bytes, self.reader.limits().json_bytes);
+        if needed > limit {
             return Err(self.reader.error(E::OutputLimit));
         }
+        if needed > self.out.capacity() {
+            let grown = (2 * self.out.capacity()).clamp(needed, limit);
+            self.out.reserve_exact(grown - self.out.len());
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), DecodeError> {
+        self.room(text_length(text) + SCALAR_BYTES)?;
+        write_text(text, &mut self.out);
         Ok(())
     }
 
     fn binary(&mut self, bytes: &[u8], ty: NodeId) -> Result<(), DecodeError> {
         match self.plan.reader().node(ty).logical {
             Some(Logical::Decimal { scale, .. }) => {
+                self.room(decimal_length(bytes, scale))?;
                 write_decimal(bytes, scale, &mut self.out).ok_or_else(|| self.reader.error(E::Decimal))
             }
             _ => {
+                self.room(bytes_length(bytes) + SCALAR_BYTES)?;
                 write_bytes(bytes, &mut self.out);
                 Ok(())
             }
@@ -107,7 +132,7 @@ impl Printer<'_, '_> {
         let schema = self.plan.reader();
         if let Kind::Union(branches) = schema.kind(ty) {
             self.out.push('{');
-            write_text(schema.kind(branches[branch]).label(), &mut self.out);
+            self.text(schema.kind(branches[branch]).label())?;
             self.out.push(':');
         }
         self.value(value, depth)?;
@@ -144,7 +169,7 @@ impl Printer<'_, '_> {
                 if let Some(last) = parts.last_mut() {
                     last.0 = key;
                 }
-                write_text(key, &mut self.out);
+                self.text(key)?;
                 self.out.push(':');
                 self.value(value, depth)?;
             }
@@ -182,13 +207,16 @@ impl Printer<'_, '_> {
                     parts.push((field, self.out.len() - start));
                 }
                 self.comma(start);
-                write_text(&fields.fields[field as usize].name, &mut self.out);
+                self.text(&fields.fields[field as usize].name)?;
                 self.out.push(':');
             }
             match op {
                 Op::Read { step, .. } => self.value(*step, depth)?,
                 Op::Skip(step) => plan.skip(&mut self.reader, *step, depth)?,
-                Op::Default { json, .. } => self.out.push_str(json),
+                Op::Default { json, .. } => {
+                    self.room(json.len() + SCALAR_BYTES)?;
+                    self.out.push_str(json);
+                }
             }
         }
         if !record.in_order {

@@ -16,6 +16,24 @@ pub(crate) fn write_bytes(bytes: &[u8], out: &mut String) {
     out.push('"');
 }
 
+/// Bytes that [`write_text`] writes.
+pub(super) fn text_length(text: &str) -> usize {
+    2 + text.chars().map(escaped_length).sum::<usize>()
+}
+
+/// Bytes that [`write_bytes`] writes.
+pub(super) fn bytes_length(bytes: &[u8]) -> usize {
+    2 + bytes.iter().map(|b| escaped_length(char::from(*b))).sum::<usize>()
+}
+
+fn escaped_length(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    }
+}
+
 fn escaped(c: char, out: &mut String) {
     match c {
         '"' => out.push_str("\\\""),
@@ -54,4 +72,20 @@ fn special(value: f64, out: &mut String) {
         v if v > 0.0 => "\"Infinity\"",
         _ => "\"-Infinity\"",
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_what_is_written() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let (mut of_bytes, mut of_text) = (String::new(), String::new());
+        write_bytes(&bytes, &mut of_bytes);
+        assert_eq!(bytes_length(&bytes), of_bytes.len());
+        let text: String = bytes.iter().map(|b| char::from(*b)).chain(['\u{1f600}', '\u{7ff}']).collect();
+        write_text(&text, &mut of_text);
+        assert_eq!(text_length(&text), of_text.len());
+    }
 }
