@@ -1,5 +1,29 @@
 //! The program `bulkhead`: command line, configuration, and the one composition of services, log and views.
 
+/// As std's, but where nobody reads, the line is lost and nothing else: a server outlives the terminal that started it.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+/// As std's; a reader that has enough (`| head`) is no panic.
+macro_rules! println {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// As `println`, without the end of the line.
+macro_rules! print {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub mod admin;
 pub mod args;
 pub mod backend;

@@ -66,8 +66,11 @@ impl Server {
     /// Takes over what may change while it runs.
     ///
     /// # Errors
-    /// The key file cannot be used: then everything stays as it was.
-    pub fn reload(&self, settings: &Settings) -> Result<(), CommandError> {
+    /// The key file cannot be used, or the audit takes no row: then everything stays as it was.
+    pub async fn reload(&self, settings: &Settings, changed: &[&str]) -> Result<(), CommandError> {
+        let order = serde_json::json!({ "changed": changed });
+        let entered = admin::audit::entered(&self.admin.state, "SIGHUP", "reload", &order).await;
+        entered.map_err(CommandError::Failed)?;
         self.edge.reload(settings.edge.clone()).map_err(CommandError::failed)?;
         if let Some(hub) = &self.admin.state.up.telemetry {
             hub.sampling.set_one_in(settings.telemetry.one_in);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::Failed;
 use crate::report::{Figure, Report, median};
 use load::{Pace, Taken};
-use processes::{Bulkhead, Echo};
+use processes::{Bulkhead, Served};
 
 pub use processes::echo;
 
@@ -40,7 +40,7 @@ struct Rounds {
 
 pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
     let mut report = Report::new("edge");
-    let (edge, echo) = (Bulkhead::start()?, Echo::start()?);
+    let (edge, echo) = (Bulkhead::start()?, Served::start("edge-echo")?);
     let idle_rss = edge.rss_bytes()?;
     edge.produce_campaigns()?;
     let (mut ours, mut peers) = (Rounds::default(), Rounds::default());

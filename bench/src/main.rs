@@ -13,6 +13,7 @@ mod path;
 mod pipeline;
 mod report;
 mod schemas;
+mod telemetry;
 mod usage;
 
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ enum Bench {
     Overload(overload::Arguments),
     /// The whole platform under the demo's traffic, by service.
     Pipeline(pipeline::Arguments),
+    Telemetry(telemetry::Arguments),
+    #[command(hide = true)]
+    TelemetrySink,
 }
 
 fn main() -> ExitCode {
@@ -75,24 +79,28 @@ fn main() -> ExitCode {
         Bench::Path(arguments) => path::run(&arguments),
         Bench::Schemas => schemas::run(),
         Bench::Edge(arguments) => edge::run(&arguments),
-        Bench::EdgeEcho => {
-            return match edge::echo() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("bench: {error}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        Bench::EdgeEcho => return served(edge::echo()),
+        Bench::TelemetrySink => return served(telemetry::sink()),
         Bench::Isolation(arguments) => isolation::run(&arguments),
         Bench::Overload(arguments) => overload::run(&arguments),
         Bench::Pipeline(arguments) => pipeline::run(&arguments),
+        Bench::Telemetry(arguments) => telemetry::run(&arguments),
     };
     match result {
         Ok(report) => {
             print(&report, arguments.output);
             ExitCode::SUCCESS
         }
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn served(ended: Result<(), Failed>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE

@@ -9,6 +9,7 @@ use runtime::outcome::{Failure, Handled};
 use runtime::service::{Effects, Event, Service, ServiceDef};
 use runtime::state::Table;
 use runtime::topology::{Class, Order, ServiceSpec, Topic};
+use runtime::trace::{TRACEPARENT, TraceId};
 use schemas::codec::{Encode, Limits, Map};
 use schemas::events::ImpressionEvent;
 use schemas::model::Schema;
@@ -122,6 +123,8 @@ pub struct Generator {
     shares: Vec<u64>,
     written: u64,
     total: u64,
+    /// One event in so many carries the context of a trace; 0: none.
+    pub traced_one_in: u64,
     pub totals: Totals,
 }
 
@@ -140,6 +143,7 @@ impl Generator {
             shares: cumulated.collect(),
             written: 0,
             total,
+            traced_one_in: 0,
             totals: Totals::default(),
         }
     }
@@ -168,7 +172,10 @@ impl Generator {
             };
             value.clear();
             schemas::frame::encode(&event, &mut value);
-            self.builder.push(timestamp, Some(user.as_bytes()), Some(&value), &[])?;
+            let is_traced = self.traced_one_in != 0 && self.written.is_multiple_of(self.traced_one_in);
+            let context = is_traced.then(|| TraceId::of_auction(&event_id).traceparent());
+            let header: Option<(&[u8], &[u8])> = context.as_ref().map(|context| (TRACEPARENT, &context[..]));
+            self.builder.push(timestamp, Some(user.as_bytes()), Some(&value), header.as_slice())?;
             self.written += 1;
             self.totals.count += 1;
             self.totals.micros += win_price_micros;

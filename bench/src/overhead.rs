@@ -5,6 +5,7 @@ mod heap_log;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bulkhead::telemetry::Hub;
 use bytes::Bytes;
 use runtime::env::Env;
 use runtime::log::{AppendOptions, Batches, Compression, Log};
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut ours, mut bare, mut overhead) = (Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..arguments.repeats.max(1) {
-        let us = runtime.block_on(through_the_runtime(&batches, generator.totals.count as u64))?;
+        let us = runtime.block_on(through_the_runtime(&batches, generator.totals.count as u64, None))?;
         let peer = bare_loop(&batches, generator.totals.count as u64)?;
         eprintln!("repeat {repeat}: {:.1} ns, bare loop {:.1} ns", us * 1e3, peer * 1e3);
         ours.push(us * 1e3);
@@ -58,10 +59,15 @@ pub fn run(arguments: &Arguments) -> Result<Report, Failed> {
     Ok(report)
 }
 
-/// CPU us an event.
-async fn through_the_runtime(batches: &[Bytes], events: u64) -> Result<f64, Failed> {
+/// CPU us an event; with telemetry, what it has told is sent within the given time.
+pub async fn through_the_runtime(
+    batches: &[Bytes],
+    events: u64,
+    telemetry: Option<(Arc<Hub>, Duration)>,
+) -> Result<f64, Failed> {
     let (env, log) = (Env::production(), Arc::new(HeapLog::default()));
-    let config = PlatformConfig { partitions: 1, threads: 1, ..PlatformConfig::default() };
+    let mut config = PlatformConfig { partitions: 1, threads: 1, ..PlatformConfig::default() };
+    config.telemetry = telemetry.as_ref().map(|(hub, _)| hub.clone() as _);
     let services = vec![minutes::service()?];
     let platform = Platform::start(env.clone(), log.clone(), services, config).await?;
     let bulkhead = platform.bulkhead("minutes").ok_or("the service is not there")?;
@@ -85,6 +91,9 @@ async fn through_the_runtime(batches: &[Bytes], events: u64) -> Result<f64, Fail
             return Err(format!("not done after {LIMIT:?}: {}", bulkhead.stats.last_error()).into());
         }
         env.clock.sleep(Duration::from_millis(1)).await;
+    }
+    if let Some((hub, limit)) = &telemetry {
+        hub.flush(*limit).await;
     }
     let to = usage::process();
     platform.drain(Duration::from_secs(10), |_| {}).await;

@@ -2,7 +2,7 @@
 //! business of whoever listens; nothing here waits, and nothing is told by whom nobody listens to.
 
 use crate::commit::staging::Range;
-use crate::trace::{TraceId, TraceParent};
+use crate::trace::{self, TraceId, TraceParent};
 
 /// Spans of one commit, at most; more are counted. As many links as a span keeps by the SDKs' defaults.
 pub const SPANS_MAX: usize = 128;
@@ -20,6 +20,37 @@ pub struct EventSpan {
     pub ended_us: u64,
     /// Class and code of the failure; `None`: it was taken.
     pub failed: Option<(&'static str, &'static str)>,
+}
+
+/// Topic, partition and offset of an event.
+pub type At = (&'static str, u32, i64);
+
+/// An attempt that has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    parent: TraceParent,
+    span: u64,
+    at: At,
+    started_us: u64,
+}
+
+impl Span {
+    /// `None`: the context is none.
+    pub fn new(service: &str, parent: TraceParent, at: At, started_us: u64) -> Option<Self> {
+        let (trace, _) = trace::parse(&parent)?;
+        Some(Self { parent, span: trace::span_of(trace, service, at.0, at.1, at.2), at, started_us })
+    }
+
+    /// The context that goes out with what the event leads to.
+    pub fn carried(&self) -> TraceParent {
+        trace::below(&self.parent, self.span)
+    }
+
+    /// The attempt has ended; with class and code, if it failed.
+    pub fn ended(self, failed: Option<(&'static str, &'static str)>, ended_us: u64) -> EventSpan {
+        let Self { parent, span, at: (topic, partition, offset), started_us } = self;
+        EventSpan { parent, span, topic, partition, offset, started_us, ended_us, failed }
+    }
 }
 
 /// One commit that stands.

@@ -13,6 +13,7 @@ use runtime::fault::FaultKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::audit;
 use super::routes::{Answered, App, Refusal, allowed};
 
 /// Nobody breaks a platform for longer.
@@ -68,6 +69,7 @@ pub async fn change(Shared(state): Shared<App>, headers: HeaderMap, body: String
     let bulkhead = state.up.platform.bulkhead(&service);
     let bulkhead = bulkhead.ok_or_else(|| wrong(format!("no service `{service}` runs here; see /actors")))?;
     let known = || wrong(format!("`kind` is one of {}", FaultKind::ALL.map(FaultKind::name).join(", ")));
+    audit::told(&state, &headers, "fault", &json!({ "service": &service, "kind": &kind, "for_s": for_s })).await?;
     if for_s == 0 {
         state.given.next(&service);
         bulkhead.faults.end();

@@ -1,6 +1,7 @@
 //! The admin listener: what an operator asks a process that runs. On loopback unless told otherwise; what changes something
 //! needs a token. A bulkhead of its own: it answers while everything else is stuck.
 
+pub mod audit;
 mod faults;
 mod health;
 mod letters;

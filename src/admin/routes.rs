@@ -13,9 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::state::State;
-use super::{faults, health, letters, metrics, sampling, tree, views};
+use super::{audit, faults, health, letters, metrics, sampling, tree, views};
 use crate::operate::tap::{self, Tap};
 use crate::operate::topology::{self, Behind};
 use crate::operate::{OperateError, backup, explain, lag, produce, topics};
@@ -201,6 +202,7 @@ async fn backed_up(Shared(state): Shared<App>, headers: HeaderMap, body: String)
     if !dir.is_absolute() {
         return Err(wrong(format!("{} is relative to nothing here; give an absolute path", dir.display())));
     }
+    audit::told(&state, &headers, "backup", &json!({ "dir": &dir })).await?;
     let copied = backup::live(&state.up.env, state.up.log.clone(), &state.data, &dir).await?;
     state.actions.fetch_add(1, Ordering::Relaxed);
     tracing::info!(dir = %dir.display(), bytes = copied.bytes, "the data directory was copied");
@@ -210,6 +212,9 @@ async fn backed_up(Shared(state): Shared<App>, headers: HeaderMap, body: String)
 async fn produced(Shared(state): Shared<App>, Path(topic): Path<String>, headers: HeaderMap, body: String) -> Answered {
     allowed(&state, &headers)?;
     let up = &state.up;
+    let digest: String = Sha256::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let order = json!({ "topic": &topic, "lines": body.lines().count(), "sha256": digest });
+    audit::told(&state, &headers, "produce", &order).await?;
     let produced = produce::produce(&up.env, &up.log, up.platform.partitions, &topic, &body).await?;
     if produced.ok {
         state.actions.fetch_add(1, Ordering::Relaxed);

@@ -6,8 +6,10 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use super::audit;
 use super::routes::{Answered, App, Refusal, allowed};
 
 /// Nobody follows anything for longer.
@@ -15,7 +17,7 @@ const FOR_S_MAX: u64 = 86_400;
 const FOR_S_DEFAULT: u64 = 300;
 
 /// A change; what is not named stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     one_in: Option<u64>,
@@ -50,6 +52,7 @@ pub async fn change(Shared(state): Shared<App>, headers: HeaderMap, body: String
     if change.campaign.as_ref().is_some_and(|campaign| campaign.is_empty() || campaign.len() > 256) {
         return Err(wrong("`campaign` must have 1 to 256 bytes".to_owned()));
     }
+    audit::told(&state, &headers, "sampling", &json!(change)).await?;
     sampling.follow(change.campaign.as_deref(), change.service.as_deref(), for_s).map_err(wrong)?;
     if let Some(one_in) = change.one_in {
         sampling.set_one_in(one_in);

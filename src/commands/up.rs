@@ -152,7 +152,7 @@ async fn serve(
         tokio::select! {
             biased;
             () = signals.next() => return Ok(()),
-            _ = hangup.recv() => known = reload(args, server, known),
+            _ = hangup.recv() => known = reload(args, server, known).await,
             () = env.clock.sleep(beat) => {
                 if server.is_some_and(Server::is_alive) {
                     systemd::notify("WATCHDOG=1");
@@ -163,7 +163,7 @@ async fn serve(
 }
 
 /// Takes over what may change and says what may not. What is wrong changes nothing.
-fn reload(args: &UpArgs, server: Option<&Server>, known: Resolved) -> Resolved {
+async fn reload(args: &UpArgs, server: Option<&Server>, known: Resolved) -> Resolved {
     let wanted = match args.resolve() {
         Ok(wanted) => wanted,
         Err(error) => {
@@ -171,13 +171,14 @@ fn reload(args: &UpArgs, server: Option<&Server>, known: Resolved) -> Resolved {
             return known;
         }
     };
+    let changed = |key: &&Key| wanted.get(key).map(|(text, _)| text) != known.get(key).map(|(text, _)| text);
+    let names: Vec<&str> = KEYS.iter().filter(changed).map(|key| key.name).collect();
     if let Some(server) = server
-        && let Err(error) = server.reload(&wanted.settings())
+        && let Err(error) = server.reload(&wanted.settings(), &names).await
     {
         eprintln!("not reloaded, everything stays as it was: {error}");
         return known;
     }
-    let changed = |key: &&Key| wanted.get(key).map(|(text, _)| text) != known.get(key).map(|(text, _)| text);
     for key in KEYS.iter().filter(changed) {
         eprintln!("{}: {}", key.name, if key.reloads { "taken over" } else { "stays until the next start" });
     }

@@ -4,7 +4,7 @@ use runtime::log::{Log, Record};
 use serde_json::{Value, json};
 
 use super::OperateError;
-use super::values::{Values, mask, shown_key, topic};
+use super::values::{Values, mask, readable, shown_key};
 use crate::demo::scan::Scan;
 
 /// Events of one answer.
@@ -36,7 +36,7 @@ pub fn wanted(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// The topic is unknown, or the log cannot be read.
 pub fn events(log: &dyn Log, name: &str, tap: &Tap) -> Result<Vec<Value>, OperateError> {
-    let topic = topic(name)?;
+    let topic = readable(name)?;
     let values = Values::of(topic)?;
     let partitions =
         log.topics().iter().find(|(_, config)| &*config.name == name).map_or(0, |(_, config)| config.partitions);

@@ -19,6 +19,15 @@ use crate::exit::CommandError;
 /// Longest answer that is read.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 
+/// Header of who asks, for the audit.
+pub const ACTOR: &str = "x-actor";
+
+/// The account that runs this command.
+pub fn account() -> String {
+    let account = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    account.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 /// Flags of every command that asks.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TargetArgs {
@@ -134,7 +143,7 @@ impl Remote {
         let stream = TcpStream::connect(address).await.map_err(|error| failed(error.to_string()))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
-        let mut request = Request::builder().method(method).uri(path).header(HOST, address);
+        let mut request = Request::builder().method(method).uri(path).header(HOST, address).header(ACTOR, account());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -4,7 +4,8 @@ use actors::catalogue;
 use actors::ids;
 use actors::metadata::{IP, SENTINEL_USER, UA};
 use runtime::topology::{ServiceSpec, Topic};
-use schemas::codec::Limits;
+use schemas::codec::{Encode as _, Limits};
+use schemas::events::{AdminAction, DeadLetterAction};
 use schemas::model::{Kind, NodeId, Schema};
 use schemas::plan::Plan;
 use schemas::{frame, json};
@@ -32,6 +33,20 @@ pub fn topics() -> Vec<&'static Topic> {
     topics.sort_by_key(|topic| topic.name);
     topics.dedup_by_key(|topic| topic.name);
     topics
+}
+
+/// What processes were told to change, and what was done with dead letters: read like any topic, produced by nobody.
+static AUDITS: [Topic; 2] = [
+    Topic::external(crate::admin::audit::TOPIC, "action", AdminAction::SCHEMA_ID, None),
+    Topic::external(crate::dlq::audit::TOPIC, "job", DeadLetterAction::SCHEMA_ID, None),
+];
+
+/// A topic of the catalogue, or an audit.
+///
+/// # Errors
+/// As [`topic`].
+pub fn readable(name: &str) -> Result<&'static Topic, OperateError> {
+    AUDITS.iter().find(|topic| topic.name == name).map_or_else(|| topic(name), Ok)
 }
 
 /// A topic of the catalogue.

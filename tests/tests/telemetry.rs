@@ -3,10 +3,11 @@
 #![allow(clippy::disallowed_methods)] // the collector is outside of what is tested
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::market::campaigns::demo_campaigns;
@@ -17,85 +18,25 @@ use bulkhead::platform::{Composed, Variant, compose};
 use bulkhead::sources::slices::Slices;
 use bulkhead::sources::treasury::Treasury;
 use bulkhead::telemetry::{Hub, TelemetryConfig};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 use runtime::env::Env;
+use runtime::log::TopicPartition;
 use runtime::trace::TraceId;
 use tests::http::{self, get, path_of, post};
+use tests::log_cases::records;
+use tests::otlp::Collector;
+use tests::program::Running;
 
-/// What came in, by path.
-type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
-
-/// Takes OTLP over HTTP.
-struct Collector {
-    address: SocketAddr,
-    taken: Taken,
-}
-
-impl Collector {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let (address, taken) = (listener.local_addr().expect("an address"), Taken::default());
-        let into = taken.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let into = into.clone();
-                std::thread::spawn(move || take(stream, &into));
-            }
-        });
-        Self { address, taken }
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let taken = self.taken.lock().expect("no panic");
-        let requests = taken.iter().filter(|(path, _)| path == "/v1/traces");
-        requests
-            .flat_map(|(_, body)| ExportTraceServiceRequest::decode(&body[..]).expect("protobuf").resource_spans)
-            .flat_map(|resource| resource.scope_spans)
-            .flat_map(|scope| scope.spans)
-            .collect()
-    }
-}
-
-/// Serves one connection until its peer has enough.
-fn take(stream: TcpStream, into: &Taken) {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let (mut path, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            let line = line.trim().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("post ") {
-                path = rest.split(' ').next().unwrap_or_default().to_owned();
-            } else if let Some(rest) = line.strip_prefix("content-length:") {
-                length = rest.trim().parse().unwrap_or(0);
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
-            return;
-        }
-        into.lock().expect("no panic").push((path, body));
-        if reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
-            return;
-        }
-    }
-}
+/// People and devices of the request.
+const CANARIES: [&str; 3] = ["canary-user", "192.0.2.7", http::AGENT];
 
 fn settings() -> Settings {
     resolve(&PlatformArgs { partitions: Some(1), ..PlatformArgs::default() }).expect("settings")
 }
 
-fn config(collector: SocketAddr) -> TelemetryConfig {
+fn config(collector: SocketAddr, grpc: bool) -> TelemetryConfig {
     let metrics_interval = Duration::from_millis(200);
-    TelemetryConfig { endpoint: Some(format!("http://{collector}")), grpc: false, one_in: 1, metrics_interval }
+    TelemetryConfig { endpoint: Some(format!("http://{collector}")), grpc, one_in: 1, metrics_interval }
 }
 
 /// A platform with campaigns, its edge and its telemetry.
@@ -141,17 +82,47 @@ fn group(span: &Span) -> Option<String> {
     }
 }
 
-#[test]
-fn one_trace_leads_from_the_bid_to_the_ledger() {
+/// A bid and its impression, told to `to`.
+fn told(to: SocketAddr, grpc: bool) {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (directory, collector) = (tempfile::tempdir().expect("a directory"), Collector::start());
-    let (up, edge, hub) = tokio.block_on(platform(directory.path(), &config(collector.address)));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (up, edge, hub) = tokio.block_on(platform(directory.path(), &config(to, grpc)));
     impression(edge.address, "auction-1");
     tokio.block_on(async {
         edge.drain().await;
         assert!(up.platform.idle(Duration::from_secs(60)).await, "nothing is left to do");
         hub.flush(Duration::from_secs(30)).await;
     });
+    no_person_in_headers(&up);
+    assert_eq!(hub.counters.failures.load(Ordering::Relaxed), 0);
+}
+
+/// Keys and values are events; headers are read by whoever carries them on.
+fn no_person_in_headers(up: &Composed) {
+    for (topic, config) in up.log.topics() {
+        for partition in 0..config.partitions {
+            let at = TopicPartition { topic, partition };
+            let extent = up.log.extent(at).expect("known");
+            let mut reader = up.log.reader(at, extent.start, Arc::default()).expect("a reader");
+            while reader.position() < extent.high_watermark {
+                for record in records(&reader.try_next(1 << 20).expect("readable").expect("more")) {
+                    let text =
+                        format!("{:?}", record.headers.iter().map(|(_, value)| lossy(value)).collect::<Vec<_>>());
+                    for canary in CANARIES {
+                        assert!(!text.contains(canary), "{} tells of people in {text}", config.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What came of it at a collector.
+fn one_trace(collector: &Collector) {
     let spans = collector.spans();
     let trace = TraceId::of_auction("auction-1").0.to_vec();
     let ours: Vec<&Span> = spans.iter().filter(|span| span.trace_id == trace).collect();
@@ -170,26 +141,90 @@ fn one_trace_leads_from_the_bid_to_the_ledger() {
     let links = spans.iter().flat_map(|span| &span.links).filter(|link| link.trace_id == trace).count();
     assert!(links >= groups.len(), "{links} links");
     assert!(spans.iter().all(|span| span.links.len() <= 128));
-    let metrics: BTreeSet<String> = collector
-        .taken
-        .lock()
-        .expect("no panic")
-        .iter()
-        .filter(|(path, _)| path == "/v1/metrics")
-        .flat_map(|(_, body)| ExportMetricsServiceRequest::decode(&body[..]).expect("protobuf").resource_metrics)
-        .flat_map(|resource| resource.scope_metrics)
-        .flat_map(|scope| scope.metrics)
-        .map(|metric| metric.name)
-        .collect();
+    let metrics = collector.metrics();
     for name in ["messaging.client.consumed.messages", "messaging.process.duration", "bulkhead.events"] {
         assert!(metrics.contains(name), "{name}: {metrics:?}");
     }
     // No personal data, in whatever was sent.
-    for (path, body) in collector.taken.lock().expect("no panic").iter() {
-        for canary in [&b"canary-user"[..], b"192.0.2.7", http::AGENT.as_bytes()] {
-            assert!(!body.windows(canary.len()).any(|window| window == canary), "{path} tells of people");
+    for canary in CANARIES {
+        assert!(!collector.holds(canary.as_bytes()), "{canary} was sent");
+    }
+}
+
+#[test]
+fn one_trace_leads_from_the_bid_to_the_ledger() {
+    let collector = Collector::http();
+    told(collector.address, false);
+    one_trace(&collector);
+}
+
+#[test]
+fn the_same_goes_over_grpc() {
+    let collector = Collector::grpc();
+    told(collector.address, true);
+    one_trace(&collector);
+}
+
+/// Somebody else's collector takes it over gRPC and hands it on over HTTP as it has understood it.
+#[test]
+fn an_independent_collector_understands() {
+    let Some(program) = rotel() else { return };
+    let (collector, directory) = (Collector::http(), tempfile::tempdir().expect("a directory"));
+    let [grpc, http] = [(); 2].map(|()| {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("an address")
+    });
+    let child = Command::new(program)
+        .args(["start", "--otlp-grpc-endpoint", &grpc.to_string(), "--otlp-http-endpoint", &http.to_string()])
+        .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
+        .args(["--otlp-exporter-endpoint", &format!("http://{}", collector.address)])
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let _child = Running(child);
+    let waited = (0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        std::net::TcpStream::connect(grpc).is_ok()
+    });
+    assert!(waited, "the collector does not listen");
+    told(grpc, true);
+    // It gathers for 200 ms before it hands on.
+    let trace = TraceId::of_auction("auction-1").0.to_vec();
+    let is_there = |collector: &Collector| {
+        let groups: Vec<_> = collector.spans().iter().filter(|span| span.trace_id == trace).filter_map(group).collect();
+        groups.contains(&"billing".to_owned()) && collector.metrics().contains("bulkhead.events")
+    };
+    let arrived = (0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        is_there(&collector)
+    });
+    assert!(arrived, "{} spans and {:?}", collector.spans().len(), collector.metrics());
+    one_trace(&collector);
+}
+
+/// The collector, from Python's package index; kept beside the build.
+fn rotel() -> Option<PathBuf> {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rotel");
+    let program = directory.join("rotel/rotel-agent");
+    if !program.exists() {
+        let target = directory.to_str().expect("UTF-8");
+        let installed = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", target])
+            .arg("rotel==0.0.1a15")
+            .status();
+        if !installed.is_ok_and(|status| status.success()) || !program.exists() {
+            println!("ABSENT: rotel (pip install rotel==0.0.1a15); no independent collector has read what is sent");
+            return None;
         }
     }
+    let runs = Command::new(&program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !runs.is_ok_and(|status| status.success()) {
+        println!("ABSENT: rotel does not run here; no independent collector has read what is sent");
+        return None;
+    }
+    Some(program)
 }
 
 #[test]
@@ -198,7 +233,8 @@ fn nobody_waits_for_a_collector_that_never_answers() {
     let directory = tempfile::tempdir().expect("a directory");
     // Connects, and that is all.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (up, edge, hub) = tokio.block_on(platform(directory.path(), &config(silent.local_addr().expect("an address"))));
+    let (up, edge, hub) =
+        tokio.block_on(platform(directory.path(), &config(silent.local_addr().expect("an address"), false)));
     for number in 0..20 {
         impression(edge.address, &format!("auction-{number}"));
     }

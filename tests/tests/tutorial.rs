@@ -10,6 +10,9 @@ use serde_json::Value;
 use tests::http::{self, get, path_of, post};
 use tests::program::{Running, built};
 
+/// Of the admin listener.
+const TOKEN: &str = "tutorial";
+
 /// A server that ends with the test.
 struct Up {
     child: Running,
@@ -23,6 +26,7 @@ impl Up {
         let child = Command::new(program)
             .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--partitions", "2", "--data"])
             .arg(data)
+            .env("BULKHEAD_ADMIN_TOKEN", TOKEN)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -123,6 +127,7 @@ fn from_nothing_to_a_ledger_row() {
     assert_eq!((reply.status, &reply.json()["nbr"]), (200, &503.into()));
 
     admin_answers(&up);
+    sampling_changes(&up);
     let actors = asking.text(&["actors"]);
     assert!(actors.contains("billing") && actors.contains("shard 1 running"), "{actors}");
     assert!(asking.text(&["graph", "--format", "dot"]).starts_with("digraph"));
@@ -151,6 +156,13 @@ fn from_nothing_to_a_ledger_row() {
     assert_eq!((&unbid["no_bid"], steps(&unbid)), (&"inactive".into(), vec!["bids"]));
     let ledger = asking.text(&["tap", "billing-events", "--where", "amount_micros=1250"]);
     assert_eq!(ledger.lines().count(), 1, "one row, exact to the micro: {ledger}");
+    // Who has changed what: the row is there before the action is.
+    let audit = asking.text(&["tap", "admin-audit"]);
+    for told in ["produce", "campaigns-changes", "sampling", "camp-banner", "backup"] {
+        assert!(audit.contains(told), "{told} in\n{audit}");
+    }
+    let forged = asking.output(&["produce", "admin-audit", "--from", bad.to_str().expect("UTF-8")]);
+    assert!(!forged.status.success(), "nobody writes the audit");
     let topics = asking.json(&["topics", "describe", "impressions"]);
     assert_eq!((&topics["records"], &topics["written_by"][0]), (&1.into(), &"ads".into()));
     assert!(asking.text(&["topics", "ls"]).contains("billing-events"));
@@ -181,6 +193,53 @@ fn backed_up(asking: &Asking<'_>, directory: &Path) {
     let found = of.json(&["verify"]);
     assert_eq!((&found["ok"], &found["recount_diff_micros"]), (&true.into(), &0.into()), "{found}");
     assert!(steps(&of.json(&["explain", "auction-1"])).contains(&"bids"), "the copy knows the bid");
+}
+
+/// What is traced changes while it runs, for those who have the token.
+fn sampling_changes(up: &Up) {
+    let bearer = format!("Bearer {TOKEN}");
+    let ask = |body: &str| http::request(up.admin, "POST", "/sampling", &[("authorization", &bearer)], body.as_bytes());
+    assert_eq!(post(up.admin, "/sampling", b"{\"one_in\":1}").status, 401);
+    assert_eq!(ask(r#"{"campaign":"camp-banner","for_s":300}"#).json()["campaigns_s"]["camp-banner"], 300);
+    assert_eq!(ask(r#"{"service":"fraud","for_s":60}"#).json()["services_s"]["fraud"], 60);
+    for wrong in [r#"{"service":"frauds"}"#, r#"{"for_s":86401}"#, r#"{"one":1}"#, "{"] {
+        assert_eq!(ask(wrong).status, 400, "{wrong}");
+    }
+    assert_eq!(ask(r#"{"one_in":100}"#).status, 200);
+    assert_eq!(get(up.admin, "/sampling").json()["one_in"], 100);
+}
+
+#[test]
+fn a_directory_of_the_previous_release_opens_and_counts_up() {
+    let program = built("bulkhead", "bulkhead");
+    let directory = tempfile::tempdir().expect("a directory");
+    // The journal's files, empty after a drain, are left out.
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/data-0.1.0.tar.gz");
+    let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(directory.path()).status();
+    assert!(unpacked.expect("tar is there").success());
+    let data = directory.path().join("data-0.1.0");
+    let asking = Asking { program: &program, data: data.to_str().expect("UTF-8") };
+    let counted = |asking: &Asking<'_>| {
+        let found = asking.json(&["verify"]);
+        assert_eq!((&found["ok"], &found["recount_diff_micros"]), (&true.into(), &0.into()), "{found}");
+        found["rows_compared"].as_u64().expect("a number")
+    };
+    assert!(counted(&asking) > 100);
+    assert!(asking.output(&["up", "--until-idle"]).status.success());
+    assert!(counted(&asking) > 100);
+}
+
+#[test]
+fn a_server_outlives_the_terminal_that_started_it() {
+    let program = built("bulkhead", "bulkhead");
+    let directory = tempfile::tempdir().expect("a directory");
+    let Up { mut child, errors, .. } = Up::start(&program, &directory.path().join("d"));
+    // From here on every line goes to a pipe that nobody reads.
+    drop(errors);
+    let killed = Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().expect("kill is there");
+    assert!(killed.success());
+    let status = child.0.wait().expect("it ends");
+    assert!(status.success(), "drained, though nobody was told: {status}");
 }
 
 fn admin_answers(up: &Up) {

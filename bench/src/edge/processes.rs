@@ -114,15 +114,16 @@ fn is_ready(admin: SocketAddr) -> bool {
     asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
-/// This program as the echo.
-pub struct Echo {
+/// This program as a server.
+pub struct Served {
     pub address: SocketAddr,
     _process: Process,
 }
 
-impl Echo {
-    pub fn start() -> Result<Self, Failed> {
-        let mut child = Command::new(std::env::current_exe()?).arg("edge-echo").stdout(Stdio::piped()).spawn()?;
+impl Served {
+    /// With the hidden command that serves.
+    pub fn start(command: &str) -> Result<Self, Failed> {
+        let mut child = Command::new(std::env::current_exe()?).arg(command).stdout(Stdio::piped()).spawn()?;
         let out = child.stdout.take().ok_or("no stdout")?;
         let process = Process(child);
         let mut line = String::new();

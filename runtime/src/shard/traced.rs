@@ -4,14 +4,11 @@ use crate::commit::staging::Range;
 use crate::log::Record;
 use crate::outcome::Failure;
 use crate::service::Event;
-use crate::telemetry::{Batch, EventSpan, SPANS_MAX};
+use crate::telemetry::{At, Batch, EventSpan, SPANS_MAX, Span};
 use crate::topology::Topic;
 use crate::trace::{self, TRACEPARENT, TraceId, TraceParent};
 
 use super::{Shard, ShardContext};
-
-/// Topic, partition and offset of an event.
-type At = (&'static str, u32, i64);
 
 /// What is traced of the batch in hand.
 #[derive(Default)]
@@ -23,27 +20,10 @@ pub(super) struct Traced {
     follows: bool,
 }
 
-/// An event that gets a span.
-pub(super) struct Span {
-    parent: TraceParent,
-    span: u64,
-    at: At,
-    started_us: u64,
-}
-
-impl Span {
-    fn new(ctx: &ShardContext, parent: TraceParent, at: At) -> Option<Self> {
-        let (trace, _) = trace::parse(&parent)?;
-        let span = trace::span_of(trace, ctx.def.spec.name, at.0, at.1, at.2);
-        // The clock is read for those who listen only.
-        let started_us = ctx.telemetry.as_ref().map_or(0, |_| ctx.env.clock.mono_us());
-        Some(Self { parent, span, at, started_us })
-    }
-
-    /// The context that goes out with what the event leads to.
-    pub(super) fn carried(&self) -> TraceParent {
-        trace::below(&self.parent, self.span)
-    }
+fn span(ctx: &ShardContext, parent: TraceParent, at: At) -> Option<Span> {
+    // The clock is read for those who listen only.
+    let started_us = ctx.telemetry.as_ref().map_or(0, |_| ctx.env.clock.mono_us());
+    Span::new(ctx.def.spec.name, parent, at, started_us)
 }
 
 impl Traced {
@@ -56,9 +36,8 @@ impl Traced {
     /// The gate.
     #[inline]
     pub(super) fn begin(&mut self, ctx: &ShardContext, event: &Event<'_>, at: At) -> Option<Span> {
-        let sampled = if event.headers.is_empty() { None } else { event.trace() };
-        match sampled {
-            Some(parent) => Span::new(ctx, parent, at),
+        match event.trace() {
+            Some(parent) => span(ctx, parent, at),
             None if self.follows => self.after_the_fact(ctx, event, at),
             None => None,
         }
@@ -69,7 +48,7 @@ impl Traced {
     pub(super) fn after_the_fact(&self, ctx: &ShardContext, event: &Event<'_>, at: At) -> Option<Span> {
         let telemetry = ctx.telemetry.as_ref()?;
         let trace = telemetry.trace_of(at.0, event.value).unwrap_or_else(|| own_trace(at));
-        Span::new(ctx, trace.traceparent(), at)
+        span(ctx, trace.traceparent(), at)
     }
 
     #[cold]
@@ -81,10 +60,8 @@ impl Traced {
             self.dropped += 1;
             return;
         }
-        let Span { parent, span, at: (topic, partition, offset), started_us } = span;
         let failed = failure.map(|failure| (failure.kind(), failure.reason().code));
-        let ended_us = ctx.env.clock.mono_us();
-        self.spans.push(EventSpan { parent, span, topic, partition, offset, started_us, ended_us, failed });
+        self.spans.push(span.ended(failed, ctx.env.clock.mono_us()));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::dlq::Selection;
 use crate::dlq::desk::{Change, Question};
 use crate::dlq::job::{self, Job, Kind, Order};
 use crate::exit::CommandError;
+use crate::operate::target::account;
 
 #[derive(Args, Clone, Debug)]
 pub struct JobsArgs {
@@ -97,8 +98,7 @@ pub async fn release(args: ReleaseArgs, remote: &RemoteArgs, output: Output) -> 
 
 /// Who does it, for the audit: the account and the instance.
 pub fn actor(instance: &str) -> String {
-    let account = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
-    format!("{}@{instance}", account.chars().filter(|c| !c.is_control()).take(64).collect::<String>())
+    format!("{}@{instance}", account())
 }
 
 /// A job's end, on stdout.
