@@ -194,7 +194,9 @@ fn an_independent_collector_understands() {
     let trace = TraceId::of_auction("auction-1").0.to_vec();
     let is_there = |collector: &Collector| {
         let groups: Vec<_> = collector.spans().iter().filter(|span| span.trace_id == trace).filter_map(group).collect();
-        groups.contains(&"billing".to_owned()) && collector.metrics().contains("bulkhead.events")
+        let metrics = collector.metrics();
+        let have = |name: &str| metrics.contains(name);
+        groups.contains(&"billing".to_owned()) && have("bulkhead.events") && have("messaging.process.duration")
     };
     let arrived = (0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
