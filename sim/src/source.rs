@@ -81,6 +81,11 @@ impl Source {
         self.pending.is_empty() && self.in_flight.is_none()
     }
 
+    /// What was sent has no answer yet.
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|(_, task)| !task.is_finished())
+    }
+
     /// Takes note of answers and sends what waits. Never waits itself.
     pub async fn pump(&mut self) {
         if let Some((count, task)) = &mut self.in_flight {

@@ -353,10 +353,10 @@ impl World {
         }
     }
 
-    /// Half a beat after the outside has sent, ad serving is done with it, or late.
+    /// Half a beat after the outside has sent, it has its answer and ad serving is done with it, or that is late.
     fn watch_ads(&mut self, now_ms: u64) {
         let lag = self.current().and_then(|p| p.platform.bulkhead("ads")).map_or(1, |ads| ads.lag());
-        if lag > 0 {
+        if lag > 0 || self.source.is_waiting() {
             self.ads_late.insert(now_ms / 1_000);
         }
     }
