@@ -41,7 +41,7 @@ pub fn run(args: VerifyArgs, output: Output) -> Result<ExitCode, CommandError> {
             Some(_) => cluster(&args.brokers)?,
             None => verify::open(&args.data).map_err(CommandError::usage)?,
         };
-        let found = verify::recount(log.as_ref(), args.lists.as_deref()).map_err(refused);
+        let found = verify::recount(log.as_ref(), args.lists.as_deref(), &args.data).map_err(refused);
         log.close().await;
         let found = found?;
         match output {

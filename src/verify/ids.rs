@@ -1,7 +1,9 @@
 //! Schema ids beside those of the binary: what an external registry calls its schemas (said by every process in `_usage`),
-//! and the schemas of other writers (kept in `_schemas`). Read plainly: JSON records, the last word counts.
+//! and the schemas of other writers (kept in `_schemas`, or, where the registry is external, in files beside the log). Read
+//! plainly: JSON, the last word counts.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use apache_avro::Schema;
 use runtime::log::Log;
@@ -20,9 +22,11 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// `kept`: directory of what an external registry said, one directory a registry, one file an id.
+    ///
     /// # Errors
-    /// [`VerifyError`] if a topic cannot be read; what is in a record and is no schema is nobody's.
-    pub fn read(log: &dyn Log) -> Result<Self, VerifyError> {
+    /// [`VerifyError`] if a topic cannot be read; what is in a record or a file and is no schema is nobody's.
+    pub fn read(log: &dyn Log, kept: &Path) -> Result<Self, VerifyError> {
         let mut ids = Self::default();
         each(log, "_usage", |json| {
             for writer in json["writers"].as_array().into_iter().flatten() {
@@ -31,15 +35,30 @@ impl Ids {
                 }
             }
         })?;
-        each(log, "_schemas", |json| {
-            if let (Some(id), Some(text)) = (id(json), json["schema"].as_str())
-                && let Ok(schema) = Schema::parse_str(text)
-            {
-                ids.writers.insert(id, schema);
+        for file in paths_in(kept).iter().flat_map(|registry| paths_in(registry)) {
+            if let Some(json) = std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                ids.writer(&json);
             }
-        })?;
+        }
+        each(log, "_schemas", |json| ids.writer(json))?;
         Ok(ids)
     }
+
+    fn writer(&mut self, json: &Json) {
+        if let (Some(id), Some(text)) = (id(json), json["schema"].as_str())
+            && let Ok(schema) = Schema::parse_str(text)
+        {
+            self.writers.insert(id, schema);
+        }
+    }
+}
+
+/// What is in a directory, in order; nothing if it is none.
+fn paths_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
 }
 
 fn id(json: &Json) -> Option<u32> {

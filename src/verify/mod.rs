@@ -67,6 +67,9 @@ impl Found {
     }
 }
 
+/// Where a platform keeps what an external registry said.
+const SCHEMA_CACHE: &str = "schema-cache";
+
 /// Opens a data directory that no other process uses.
 ///
 /// # Errors
@@ -83,13 +86,14 @@ pub fn open(data: &Path) -> Result<Arc<dyn Log>, VerifyError> {
     Ok(EmbeddedLog::open(&Env::production(), storage, SegmentLogConfig::default())?)
 }
 
-/// Counts everything in a log again; `lists` is the directory of lists that the platform was run with.
+/// Counts everything in a log again; `lists` is the directory of lists that the platform was run with, `data` its data
+/// directory, where what an external registry said of other writers' schemas is kept.
 ///
 /// # Errors
 /// [`VerifyError`] if something cannot be read; what can be read and is wrong is a difference.
-pub fn recount(log: &dyn Log, lists: Option<&Path>) -> Result<Found, VerifyError> {
+pub fn recount(log: &dyn Log, lists: Option<&Path>, data: &Path) -> Result<Found, VerifyError> {
     let lists = Rc::new(Lists::load(lists)?);
-    let schemas = Schemas::builtin(Ids::read(log)?)?;
+    let schemas = Schemas::builtin(Ids::read(log, &data.join(SCHEMA_CACHE))?)?;
     let ours = |config: &TopicConfig| TOPICS.iter().any(|(name, ..)| *name == &*config.name);
     let topics = log.topics();
     let partitions = topics.iter().filter(|(_, c)| ours(c)).map(|(_, c)| c.partitions).max().unwrap_or(0);

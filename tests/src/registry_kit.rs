@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use bulkhead::registry::{EmbeddedRegistry, rest, serve};
 use runtime::env::{BulkheadRuntime, Env};
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
+use runtime::log::{AppendOptions, BatchBuilder, Compression, Log, TopicPartition};
+use schemas::codec::Encode as _;
+use schemas::events::ClickPixel;
 
 /// A registry in a temporary directory.
 pub struct Served {
@@ -37,6 +41,40 @@ impl Served {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// A frame with any id.
+pub fn framed(id: u32, datum: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], datum].concat()
+}
+
+/// The log of a data directory that no process uses.
+pub fn open_log(env: &Env, data: &Path) -> Arc<dyn Log> {
+    let storage = Arc::new(DiskStorage::open(data).expect("a directory"));
+    EmbeddedLog::open(env, storage, SegmentLogConfig::default()).expect("a log")
+}
+
+/// Appends values to the first partition of a topic, as a producer of somebody else does.
+pub async fn append(env: &Env, log: &dyn Log, topic: &str, values: &[Vec<u8>]) {
+    let topic = log.topic(topic).expect("the platform has made it");
+    let group = log.producer_group("test", 1 << 20);
+    let mut batch = BatchBuilder::new(Compression::None);
+    for value in values {
+        batch.push(env.clock.wall_ms(), Some(b"user"), Some(value), &[]).expect("small");
+    }
+    let options = AppendOptions { group, fence: None };
+    log.append(TopicPartition { topic, partition: 0 }, batch.finish(), options).await.expect("appended");
+}
+
+/// A click pixel of a newer writer, whose schema has one field more, at the front, so that its bytes mean nothing to the old
+/// one: the schema, and a datum.
+pub fn newer_click_pixel(timestamp_ms: i64) -> (String, Vec<u8>) {
+    let own = schemas::builtin_by_id(ClickPixel::SCHEMA_ID).expect("built in");
+    let field = r#""fields": [{"name": "added", "type": "string", "default": "", "doc": "New."},"#;
+    let event = ClickPixel { bid_id: "b", timestamp: timestamp_ms, ..ClickPixel::default() };
+    let mut datum = vec![4, b'h', b'i'];
+    event.encode(&mut datum);
+    (own.avsc.replacen("\"fields\": [", field, 1), datum)
 }
 
 /// An answer of HTTP.

@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use bulkhead::registry::EmbeddedRegistry;
 use runtime::env::Env;
-use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
-use runtime::log::storage::DiskStorage;
-use runtime::log::{AppendOptions, BatchBuilder, Batches, Compression, Durability, Log, TopicConfig, TopicPartition};
+use runtime::log::{Batches, TopicPartition};
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
 use schemas::registry::Submission;
 use serde_json::Value;
 use tests::program;
+use tests::registry_kit::{append, framed, newer_click_pixel, open_log};
 
 const TOPIC: &str = "click-pixels";
 
@@ -28,15 +27,6 @@ fn block<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-fn open(env: &Env, data: &Path) -> Arc<dyn Log> {
-    let storage = Arc::new(DiskStorage::open(data).expect("a directory"));
-    EmbeddedLog::open(env, storage, SegmentLogConfig::default()).expect("a log")
-}
-
-fn framed(id: u32, datum: &[u8]) -> Vec<u8> {
-    [&[0], &id.to_be_bytes()[..], datum].concat()
-}
-
 #[test]
 fn other_writers_are_read_and_strangers_set_aside() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -45,42 +35,22 @@ fn other_writers_are_read_and_strangers_set_aside() {
     // Makes the topics and registers what is built in.
     up(data);
     block(async {
-        let log = open(&env, data);
+        let log = open_log(&env, data);
         let registry = EmbeddedRegistry::open(&env, log.clone()).await.expect("a registry");
-        let own = schemas::builtin_by_id(ClickPixel::SCHEMA_ID).expect("built in");
-        // A newer writer: one field more, at the front, so that its bytes mean nothing to the old schema.
-        let field = r#""fields": [{"name": "added", "type": "string", "default": "", "doc": "New."},"#;
-        let newer = own.avsc.replacen("\"fields\": [", field, 1);
+        let (newer, new) = newer_click_pixel(env.clock.wall_ms());
         let submission = Submission::of(newer);
         let registered = registry.write(|state| state.register("click-pixels-value", &submission)).await;
         let id = registered.expect("compatible").id;
-        let event = ClickPixel { bid_id: "b", timestamp: env.clock.wall_ms(), ..ClickPixel::default() };
-        let mut old = Vec::new();
-        event.encode(&mut old);
-        let new = [&[4, b'h', b'i'], &old[..]].concat();
-
-        let config = TopicConfig {
-            name: TOPIC.into(),
-            partitions: 1,
-            durability: Durability::Synced,
-            retention_ms: runtime::topology::days(7),
-            compacted: false,
-        };
-        let topic = log.ensure_topic(&config).expect("the topic");
-        let group = log.producer_group("test", 1 << 20);
-        let mut batch = BatchBuilder::new(Compression::None);
-        for value in [framed(ClickPixel::SCHEMA_ID, &old), framed(id, &new), framed(7_777, &new)] {
-            batch.push(env.clock.wall_ms(), Some(b"user"), Some(&value), &[]).expect("small");
-        }
-        let options = AppendOptions { group, fence: None };
-        log.append(TopicPartition { topic, partition: 0 }, batch.finish(), options).await.expect("appended");
+        // The same in the old form: without the added field.
+        let values = [framed(ClickPixel::SCHEMA_ID, &new[3..]), framed(id, &new), framed(7_777, &new)];
+        append(&env, log.as_ref(), TOPIC, &values).await;
         log.close().await;
     });
     up(data);
 
     let env = Env::production();
     let codes = block(async {
-        let log = open(&env, data);
+        let log = open_log(&env, data);
         let topic = log.topic("click-pixels-dlq").expect("made at start");
         let at = TopicPartition { topic, partition: 0 };
         let mut reader = log.reader(at, 0, Arc::default()).expect("a reader");

@@ -77,7 +77,7 @@ impl Directory {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let log = self.log().await;
-            let found = verify::recount(log.as_ref(), None).expect("readable");
+            let found = verify::recount(log.as_ref(), None, "".as_ref()).expect("readable");
             log.close().await;
             found
         })

@@ -151,8 +151,9 @@ impl Parser {
         let name = required_text(object, "name", place)?;
         let namespace = match object.get("namespace") {
             Some(Json::String(namespace)) => namespace,
+            // Generators write null for what they do not say, and Java reads it so.
+            None | Some(Json::Null) => place.namespace,
             Some(other) => return Err(place.error(E::Shape, format!("\"namespace\" is {other}, expected text"))),
-            None => place.namespace,
         };
         let full = Name(full_name(name, namespace));
         if !full.full().split('.').all(valid_name) {

@@ -40,13 +40,16 @@ fn names_resolve_in_their_namespace_and_before_their_definition() {
         {"name":"later","type":["null","I"]},
         {"name":"now","type":{"type":"record","name":"I","aliases":["J","b.K"],"fields":[{"name":"self","type":["null","a.I"]}]}},
         {"name":"bare","type":{"type":"enum","name":"E","namespace":"","symbols":["X"]}},
-        {"name":"again","type":"E"}]}"#;
+        {"name":"again","type":"E"},
+        {"name":"unsaid","type":{"type":"fixed","name":"U","namespace":null,"size":1}},
+        {"name":"said","type":"a.U"}]}"#;
     let schema = Schema::parse(text).unwrap();
     let Kind::Record(record) = schema.kind(schema.root()) else { panic!("a record") };
     let Kind::Union(branches) = schema.kind(record.fields[0].ty) else { panic!("a union") };
     assert_eq!(branches[1], record.fields[1].ty);
     assert_eq!(schema.kind(branches[1]).aliases(), ["a.J", "b.K"]);
     assert_eq!(record.fields[2].ty, record.fields[3].ty);
+    assert_eq!(record.fields[4].ty, record.fields[5].ty);
     assert_eq!(schema.recursive_name().map(Name::full), Some("a.I"));
 }
 
