@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// Owners at most; nobody is the first.
 const OWNERS: usize = 64;
-/// What a thread gathers before it adds it up: the counts are exact to this, times the threads.
+/// What a thread gathers for its own owner, and for another one, before it adds it up: the counts are exact to twice this,
+/// times the threads.
 const GATHER_BYTES: i64 = 64 << 10;
 
 /// Who allocates: a bulkhead, or nobody in particular.
@@ -32,6 +33,8 @@ static IS_COUNTED: AtomicBool = AtomicBool::new(false);
 thread_local! {
     static OWNER: Cell<u8> = const { Cell::new(0) };
     static GATHERED: Cell<i64> = const { Cell::new(0) };
+    /// The other owner whose blocks this thread freed last, and what it did for that one: events come in runs.
+    static FOREIGN: Cell<(u8, i64)> = const { Cell::new((0, 0)) };
 }
 
 impl Owner {
@@ -52,6 +55,8 @@ impl Owner {
     pub fn adopt_thread(self) {
         let gathered = GATHERED.replace(0);
         BYTES[usize::from(OWNER.get())].0.fetch_add(gathered, Ordering::Relaxed);
+        let (foreign, gathered) = FOREIGN.replace((0, 0));
+        BYTES[usize::from(foreign)].0.fetch_add(gathered, Ordering::Relaxed);
         OWNER.set(self.0);
     }
 
@@ -77,7 +82,7 @@ pub fn by_owner() -> Vec<(String, u64)> {
 
 fn add(owner: u8, bytes: i64) {
     if owner != OWNER.get() {
-        BYTES[usize::from(owner)].0.fetch_add(bytes, Ordering::Relaxed);
+        add_foreign(owner, bytes);
         return;
     }
     let gathered = GATHERED.get() + bytes;
@@ -86,6 +91,20 @@ fn add(owner: u8, bytes: i64) {
     } else {
         GATHERED.set(0);
         BYTES[usize::from(owner)].0.fetch_add(gathered, Ordering::Relaxed);
+    }
+}
+
+fn add_foreign(owner: u8, bytes: i64) {
+    let (last, gathered) = FOREIGN.get();
+    let (before, sum) = if owner == last { (0, gathered + bytes) } else { (gathered, bytes) };
+    if before != 0 {
+        BYTES[usize::from(last)].0.fetch_add(before, Ordering::Relaxed);
+    }
+    if sum.abs() < GATHER_BYTES {
+        FOREIGN.set((owner, sum));
+    } else {
+        FOREIGN.set((owner, 0));
+        BYTES[usize::from(owner)].0.fetch_add(sum, Ordering::Relaxed);
     }
 }
 

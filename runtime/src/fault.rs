@@ -85,6 +85,7 @@ impl FaultSwitch {
         FaultKind::ALL.into_iter().find(|kind| *kind as u8 == active)
     }
 
+    #[inline]
     pub fn is(&self, kind: FaultKind) -> bool {
         self.active.load(Ordering::Acquire) == kind as u8
     }

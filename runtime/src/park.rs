@@ -122,15 +122,18 @@ impl Parking {
         self.table.len()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.bytes >= PARKED_BYTES_MAX
     }
 
     /// An event of this key is waiting.
+    #[inline]
     pub fn holds(&self, topic: &'static str, key: &[u8]) -> bool {
         !self.is_empty() && self.queues.contains_key(&(SmolStr::new_static(topic), Box::from(key)))
     }

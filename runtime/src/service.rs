@@ -78,10 +78,12 @@ impl OutputBuffer {
     pub fn is_empty(&self) -> bool {
         self.outputs.is_empty()
     }
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.arena.len()
     }
     /// A point to roll back to when an event fails.
+    #[inline]
     pub fn mark(&self) -> (usize, usize) {
         (self.outputs.len(), self.arena.len())
     }
@@ -104,6 +106,7 @@ pub struct Effects<'a> {
 }
 
 impl<'a> Effects<'a> {
+    #[inline]
     pub fn new(
         out: &'a mut OutputBuffer,
         spec: &'a ServiceSpec,
@@ -115,6 +118,7 @@ impl<'a> Effects<'a> {
     }
 
     /// Processing time of this batch, ms; recorded in the commit (rule P14). Rules leases, reservations, retries.
+    #[inline]
     pub fn now_ms(&self) -> i64 {
         self.now_ms
     }

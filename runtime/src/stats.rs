@@ -35,6 +35,7 @@ impl Tally {
         self.parked += other.parked;
     }
 
+    #[inline]
     pub fn total(&self) -> u64 {
         self.done + self.duplicates + self.dead_lettered
     }

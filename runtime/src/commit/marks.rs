@@ -42,6 +42,7 @@ impl Default for Marks {
 
 impl Marks {
     /// Judges the record at `offset` of `topic`-`partition`. Nothing changes until `take`.
+    #[inline]
     pub fn judge(
         &mut self,
         topic: &'static str,
@@ -71,6 +72,7 @@ impl Marks {
         }
     }
 
+    #[inline]
     fn known(&mut self, topic: &'static str, partition: u32, from: &Provenance) -> Option<Mark> {
         if !self.current.as_ref().is_some_and(|(key, _)| is_of(key, topic, partition, from)) {
             self.settle();
@@ -82,6 +84,7 @@ impl Marks {
     }
 
     /// The record was taken, or set aside as a dead letter: the mark moves.
+    #[inline]
     pub fn take(&mut self, topic: &'static str, partition: u32, from: &Provenance) {
         let mark = Mark { lineage: from.lineage, n: from.n };
         let is_in_use = self.current.as_ref().is_some_and(|(key, _)| is_of(key, topic, partition, from));
@@ -104,6 +107,7 @@ impl Marks {
     }
 }
 
+#[inline]
 fn is_of(key: &MarkKey, topic: &str, partition: u32, from: &Provenance) -> bool {
     key.2 == from.service && key.3 == from.partition && key.1 == partition && key.0 == topic
 }

@@ -22,6 +22,7 @@ pub fn service_id(name: &str) -> u32 {
 }
 
 impl Provenance {
+    #[inline]
     pub fn encode(&self) -> [u8; BYTES] {
         let mut out = [0; BYTES];
         out[..4].copy_from_slice(&self.service.to_be_bytes());
@@ -32,6 +33,7 @@ impl Provenance {
     }
 
     /// `None` for bytes that are no provenance.
+    #[inline]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
         Some(Self {

@@ -140,6 +140,7 @@ impl<'a> Headers<'a> {
         self.left as usize
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
@@ -153,6 +154,7 @@ impl<'a> Headers<'a> {
         .flatten()
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Header<'a>, &'static str> {
         let mut at = 0;
         let name = optional(self.rest, &mut at)?.ok_or("header without a name")?;
@@ -165,6 +167,7 @@ impl<'a> Headers<'a> {
 impl<'a> Iterator for Headers<'a> {
     type Item = Result<Header<'a>, CorruptBatch>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;

@@ -161,6 +161,7 @@ impl Shard {
     }
 
     /// An event of a key that has one waiting waits behind it; `true` if so.
+    #[inline]
     fn queues_behind(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> bool {
         let behind =
             self.ctx.def.spec.order == Order::PerKey && self.parking.holds(topic.name, record.key.unwrap_or_default());
@@ -308,6 +309,7 @@ impl Shard {
     }
 
     /// Counts how an event ended and notes what is not plainly done.
+    #[inline]
     pub(super) fn end(&mut self, topic: &'static Topic, partition: u32, offset: i64, outcome: Ending) {
         match outcome {
             Ending::Done => self.tally.done += 1,
@@ -323,6 +325,7 @@ impl Shard {
     }
 
     /// Rule P7. In compacted topics repetitions are harmless and gaps are normal (P10).
+    #[inline]
     fn is_repeated(
         &mut self,
         topic: &'static Topic,
@@ -341,13 +344,18 @@ impl Shard {
         Ok(self.marks.judge(topic.name, partition, offset, from, producer)? == Taken::Repeated)
     }
 
-    /// One attempt; a failure or panic leaves no trace of the event (rule P12).
+    /// One attempt. What stands for another event is seen as that event.
+    #[inline]
     fn attempt(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
-        // What stands for another event is seen as that event.
-        let (topic, partition, record) = match topic.kind {
-            TopicKind::Replay => &self.original(topic, partition, record),
-            _ => &(topic, partition, *record),
-        };
+        if topic.kind == TopicKind::Replay {
+            let (topic, partition, record) = self.original(topic, partition, record);
+            return self.try_out(topic, partition, &record);
+        }
+        self.try_out(topic, partition, record)
+    }
+
+    /// Hands an event to the fold; a failure or panic leaves no trace of it (rule P12).
+    fn try_out(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
         let mut translated = Vec::new();
         let value = record.value.unwrap_or_default();
         let value = match self.ctx.writers.own(topic.schema_id, value, &mut translated) {
@@ -363,7 +371,7 @@ impl Shard {
             value,
             headers: record.headers,
         };
-        let position = (topic.name, *partition, record.offset);
+        let position = (topic.name, partition, record.offset);
         let span = self.traced.begin(&self.ctx, &event, position);
         let faults = &self.ctx.faults;
         let injected = if faults.is_quiet() { None } else { injected(faults, faults.active(), position) };
@@ -425,11 +433,13 @@ fn is_taken(verdict: &Verdict) -> bool {
 }
 
 /// The end of a restatement is for views; a fold has heard of every deletion by an event.
+#[inline]
 fn is_boundary(topic: &Topic, record: &Record<'_>) -> bool {
     topic.kind == TopicKind::Compacted && record.value.is_none()
 }
 
 /// Where a record of ours came from.
+#[inline]
 pub(super) fn provenance(record: &Record<'_>) -> Option<Provenance> {
     match record.headers.clone().next() {
         Some(Ok((HEADER, Some(value)))) => Provenance::decode(value),

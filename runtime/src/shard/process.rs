@@ -154,6 +154,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(super) fn is_full(&mut self) -> bool {
         if self.outputs.bytes() + self.set_aside_bytes >= self.ctx.limits.commit_output_bytes
             || self.tally.total() + self.tally.parked >= self.events_max

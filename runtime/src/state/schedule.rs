@@ -1,8 +1,10 @@
 //! Which rows come due, in order of time, then key.
 //!
 //! Almost every entry is written once, near the newest, and looked at once, when its time comes. So entries are only
-//! thrown into buckets of about a second; a bucket is put in order when it is the next one. An entry whose row has moved
-//! on stays where it is until its time comes, or until such entries are more than the others.
+//! thrown into buckets of about a second; a bucket is put in order when it is the next one. An entry whose row comes due
+//! later meanwhile stays where it is until its own time comes, and then moves on to the row's: a row that is put off again
+//! and again costs nothing here. Entries of rows that are gone, or due earlier, go when their time comes, or when they are
+//! more than the others.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +30,8 @@ impl<K: Ord + Clone> Schedule<K> {
         Self { buckets: BTreeMap::new(), entries: 0 }
     }
 
-    /// `key` comes due at `at_ms`. An entry that it had before is known by the row to be out of date.
+    /// `key` comes due at `at_ms`, and has no entry at that time or before. Of a later entry the row knows that it is out of
+    /// date.
     pub(super) fn add(&mut self, at_ms: i64, key: K) {
         let new = || Bucket { entries: Vec::new(), is_sorted: false };
         let bucket = self.buckets.entry(at_ms >> BUCKET_BITS).or_insert_with(new);
@@ -42,8 +45,8 @@ impl<K: Ord + Clone> Schedule<K> {
         self.entries += 1;
     }
 
-    /// The next entry that is due at `now_ms`, with its time; it stays. `is_current` knows what the row itself says.
-    pub(super) fn first(&mut self, now_ms: i64, is_current: impl Fn(i64, &K) -> bool) -> Option<(i64, K)> {
+    /// The next entry that is due at `now_ms`, with its time; it stays. `due_ms` knows what the row itself says.
+    pub(super) fn first(&mut self, now_ms: i64, due_ms: impl Fn(&K) -> Option<i64>) -> Option<(i64, K)> {
         while let Some(mut first) = self.buckets.first_entry() {
             if *first.key() > now_ms >> BUCKET_BITS {
                 return None;
@@ -53,17 +56,22 @@ impl<K: Ord + Clone> Schedule<K> {
                 bucket.entries.sort_unstable_by(|a, b| b.cmp(a));
                 bucket.is_sorted = true;
             }
-            while let Some((at_ms, key)) = bucket.entries.last() {
-                if *at_ms > now_ms {
-                    return None;
-                }
-                if is_current(*at_ms, key) {
-                    return Some((*at_ms, key.clone()));
-                }
-                bucket.entries.pop();
-                self.entries -= 1;
+            let Some((at_ms, key)) = bucket.entries.last() else {
+                first.remove();
+                continue;
+            };
+            if *at_ms > now_ms {
+                return None;
             }
-            first.remove();
+            let due_ms = due_ms(key);
+            if due_ms == Some(*at_ms) {
+                return Some((*at_ms, key.clone()));
+            }
+            let put_off_to_ms = due_ms.filter(|due_ms| due_ms > at_ms);
+            self.entries -= 1;
+            if let (Some((_, key)), Some(at_ms)) = (bucket.entries.pop(), put_off_to_ms) {
+                self.add(at_ms, key);
+            }
         }
         None
     }
@@ -71,5 +79,22 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Entries that are out of date are most of all: the rows are to be added anew to an empty schedule.
     pub(super) fn is_stale(&self, rows: usize) -> bool {
         self.entries > 2 * rows + STALE_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_follows_its_row_when_its_own_time_comes() {
+        let mut schedule = Schedule::new();
+        schedule.add(1, 'a');
+        schedule.add(2, 'b');
+        let due_ms = |key: &char| Some(if *key == 'a' { 9_000 } else { 2 });
+        assert_eq!(schedule.first(5, due_ms), Some((2, 'b')), "the row of 'a' was put off");
+        let due_ms = |key: &char| (*key == 'a').then_some(9_000);
+        assert_eq!(schedule.first(8_999, due_ms), None);
+        assert_eq!((schedule.first(9_000, due_ms), schedule.entries), (Some((9_000, 'a')), 1));
     }
 }

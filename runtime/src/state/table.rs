@@ -129,13 +129,14 @@ impl<K: Key, V: Value> Table<K, V> {
     pub fn due(&mut self, now_ms: i64) -> Option<(i64, K)> {
         let (due_ms, schedule) = self.schedule.as_mut()?;
         let rows = &self.rows;
-        schedule.first(now_ms, |at_ms, key| rows.get(key).is_some_and(|slot| due_ms(&slot.value) == Some(at_ms)))
+        schedule.first(now_ms, |key| rows.get(key).and_then(|slot| due_ms(&slot.value)))
     }
 
     /// A row came, changed or left: `before` and `after` are its times.
     fn reschedule(&mut self, key: &K, before: Option<i64>, after: Option<i64>) {
         let Some((due_ms, schedule)) = &mut self.schedule else { return };
-        let Some(at_ms) = after.filter(|_| before != after) else { return };
+        // A row that is put off keeps its entry, which then moves on to the row's time.
+        let Some(at_ms) = after.filter(|after| before.is_none_or(|before| *after < before)) else { return };
         schedule.add(at_ms, key.clone());
         if schedule.is_stale(self.rows.len()) {
             *schedule = Schedule::new();

@@ -141,12 +141,13 @@ impl Core {
         let mut answers: Vec<Settled> = Vec::new();
         let mut released: Vec<(ProducerGroup, usize)> = Vec::new();
         let mut tail_runs = Vec::with_capacity(group.runs.len());
+        let mut woken = Vec::with_capacity(group.runs.len());
         for run in group.runs {
             let Some((base, next, bytes)) = run.extent() else { continue };
             let mark = Mark { from: base, readable_at_us: now_us, timestamp_ms: run.batches[0].timestamp_ms };
             let tail_run = TailRun { base, next, bytes: frame.slice(at..at + bytes), frame_bytes: capacity_bytes };
             at += bytes;
-            run.partition.publish(tail_run.clone(), mark);
+            woken.push(run.partition.publish(tail_run.clone(), mark));
             for batch in run.batches {
                 match released.last_mut() {
                     Some((group, sum)) if *group == batch.group => *sum += batch.bytes.len(),
@@ -166,6 +167,10 @@ impl Core {
         for (answer, result) in answers {
             // Whoever dropped the future does not want to know.
             let _ = answer.send(result);
+        }
+        for (_, wake) in woken.iter().flat_map(|readers| readers.iter()) {
+            // Leaves a permit when nobody waits: no wake-up is lost.
+            wake.notify_one();
         }
         trims.into_iter().for_each(|answer| {
             let _ = answer.send(Ok(()));

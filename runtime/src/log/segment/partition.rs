@@ -35,9 +35,12 @@ pub(super) struct PartitionState {
     /// In order; the last one is written.
     pub segments: Vec<Arc<Segment>>,
     pub times: Times,
-    readers: Vec<(u64, Arc<Notify>)>,
+    readers: Arc<Readers>,
     next_reader: u64,
 }
+
+/// Whom to wake when there is something new, by the reader's id.
+pub(super) type Readers = Vec<(u64, Arc<Notify>)>;
 
 /// The batches of this partition in one journal group.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ impl Partition {
                 tail: VecDeque::new(),
                 segments: Vec::new(),
                 times: Times::default(),
-                readers: Vec::new(),
+                readers: Arc::default(),
                 next_reader: 0,
             }),
         }
@@ -83,17 +86,16 @@ impl Partition {
         Extent { start: state.start, high_watermark: state.high_watermark }
     }
 
-    /// Shows a synced run to readers and wakes them.
-    pub(super) fn publish(&self, run: TailRun, mark: Mark) {
+    /// Shows a synced run to readers. The caller wakes them when the whole group is shown: woken now they would find the
+    /// lock taken, and would be woken again for the next partition that they read.
+    #[must_use]
+    pub(super) fn publish(&self, run: TailRun, mark: Mark) -> Arc<Readers> {
         let mut state = lock(&self.state);
         assert_eq!(run.base, state.high_watermark, "INVARIANT offsets_are_dense in {}", self.directory);
         state.high_watermark = run.next;
         state.tail.push_back(run);
         state.times.push(mark);
-        for (_, wake) in &state.readers {
-            // Leaves a permit when nobody waits: no wake-up is lost.
-            wake.notify_one();
-        }
+        state.readers.clone()
     }
 
     /// Drops the oldest run from memory; segments hold it.
@@ -110,12 +112,12 @@ impl Partition {
         let mut state = lock(&self.state);
         let id = state.next_reader;
         state.next_reader += 1;
-        state.readers.push((id, wake));
+        Arc::make_mut(&mut state.readers).push((id, wake));
         id
     }
 
     pub(super) fn remove_reader(&self, id: u64) {
-        lock(&self.state).readers.retain(|(found, _)| *found != id);
+        Arc::make_mut(&mut lock(&self.state).readers).retain(|(found, _)| *found != id);
     }
 
     /// Moves the start. Gives the segments that nobody reads any more; their files may go when no checkpoint names them.
