@@ -65,6 +65,13 @@ pub struct EventTime {
     pub skew_ms: i64,
 }
 
+impl EventTime {
+    /// The skew as text; empty where there is none, which is almost always and costs nothing.
+    pub fn skew_text(&self) -> String {
+        if self.skew_ms == 0 { String::new() } else { self.skew_ms.to_string() }
+    }
+}
+
 /// Places a reported time against `now_ms`, the processing time of the batch.
 ///
 /// # Errors
@@ -126,11 +133,23 @@ fn from_hex(text: &[u8]) -> Option<Id> {
 pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     for part in parts {
-        for byte in (part.len() as u64).to_le_bytes().iter().chain(*part) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        hash = mix_length(hash, part.len());
+        for byte in *part {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
         }
     }
     hash
+}
+
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// Mixes the eight bytes of a length, lowest first: seven of a short one are 0 and only multiply, so they are one step.
+fn mix_length(hash: u64, len: usize) -> u64 {
+    const EIGHT_STEPS: u64 = FNV_PRIME.wrapping_pow(8);
+    if len < 256 {
+        return (hash ^ len as u64).wrapping_mul(EIGHT_STEPS);
+    }
+    (len as u64).to_le_bytes().iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
 runtime::row! {
@@ -196,7 +215,8 @@ pub fn admit(
     arrival: Arrival,
 ) -> Result<Admission, Failure> {
     let Arrival { topic, id, content, at_ms } = arrival;
-    let oldest_ms = clock_ms(clocks, topic).saturating_sub(horizon_ms);
+    let before_ms = clock_ms(clocks, topic);
+    let oldest_ms = before_ms.saturating_sub(horizon_ms);
     if at_ms < oldest_ms {
         let message = format!("{} s older than what ids are kept for", (oldest_ms - at_ms) / 1_000);
         return Err(Failure::Expired(Reason::new("BEYOND_HORIZON", message)));
@@ -210,8 +230,10 @@ pub fn admit(
         None => {}
     }
     taken.insert(id, Seen { content, at_ms });
-    advance(clocks, topic, at_ms);
-    sweep(taken, clock_ms(clocks, topic), horizon_ms, EVICTED_AN_EVENT);
+    if at_ms > before_ms {
+        clocks.insert(SmolStr::new_static(topic), at_ms);
+    }
+    sweep(taken, before_ms.max(at_ms), horizon_ms, EVICTED_AN_EVENT);
     Ok(Admission::New)
 }
 

@@ -141,7 +141,7 @@ fn emit_impression(
     effects: &mut Effects<'_>,
 ) -> Result<(), Failure> {
     let event_id = ids::impression_event_id(pixel.bid_id);
-    let skew = time.skew_ms.to_string();
+    let skew = time.skew_text();
     let mut context = metadata::without(
         &pixel.metadata,
         &[metadata::AUCTION_ID, metadata::BID_ID, metadata::IMP_ID, metadata::TEST, metadata::PRICE_MISSING],

@@ -29,11 +29,10 @@ pub fn observe(config: &BiddingConfig, state: &mut State, bid: &BidEvent<'_>, at
         // Decided with the knowledge that it is one. Such decisions have no user and spread over all shards.
         count(state, &SmolStr::new(user_id), at_ms);
     } else if let Some(user_id) = bid.user_id.filter(looked_at) {
-        let user = SmolStr::new(user_id);
-        if state.placeholders.contains(&user) {
-            count(state, &user, at_ms);
+        if state.placeholders.contains(user_id) {
+            count(state, &SmolStr::new(user_id), at_ms);
         } else {
-            sight(config, state, &user, context.ip, at_ms, effects);
+            sight(config, state, user_id, context.ip, at_ms, effects);
         }
     }
 }
@@ -54,7 +53,7 @@ fn count(state: &mut State, user: &SmolStr, at_ms: i64) {
 fn sight(
     config: &BiddingConfig,
     state: &mut State,
-    user: &SmolStr,
+    user: &str,
     network: Option<&str>,
     at_ms: i64,
     effects: &mut Effects<'_>,
@@ -86,7 +85,7 @@ fn sight(
     }
     let found = Placeholder { networks: i32::try_from(networks).unwrap_or(i32::MAX), requests, found_ms: at_ms };
     tell(effects, user, &found);
-    state.placeholders.insert(user.clone(), found);
+    state.placeholders.insert(SmolStr::new(user), found);
 }
 
 /// Tells the counts that grew.
@@ -119,7 +118,7 @@ pub fn sweep(config: &BiddingConfig, state: &mut State, clock_ms: i64, limit: us
 }
 
 /// A part: other shards count decisions that were made without this user.
-fn tell(effects: &mut Effects<'_>, user: &SmolStr, row: &Placeholder) {
+fn tell(effects: &mut Effects<'_>, user: &str, row: &Placeholder) {
     let event = PlaceholderUser {
         user_id: user,
         networks: row.networks,

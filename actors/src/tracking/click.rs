@@ -34,7 +34,7 @@ impl Tracking {
             return Ok(Handled::Duplicate);
         }
         let impression_event_id = ids::impression_event_id(pixel.bid_id);
-        let skew = time.skew_ms.to_string();
+        let skew = time.skew_text();
         let mut context = metadata::without(&pixel.metadata, &[metadata::BID_ID, intake::CLOCK_SKEW_KEY]);
         context.push((metadata::BID_ID, pixel.bid_id));
         let context = with_skew(context, time, &skew);

@@ -36,7 +36,7 @@ impl Tracking {
             return Ok(Handled::Duplicate);
         }
         let user_id = post.user_id.filter(|id| !id.is_empty());
-        let skew = time.skew_ms.to_string();
+        let skew = time.skew_text();
         let context = with_skew(metadata::without(&post.metadata, &[intake::CLOCK_SKEW_KEY]), time, &skew);
         let conversion = ConversionEvent {
             event_id: &event_id,

@@ -41,7 +41,7 @@ impl Tracking {
         if intake::admit(taken, &mut state.clocks, self.config.notice_horizon_ms, arrival)? == Admission::Repeated {
             return Ok(Handled::Duplicate);
         }
-        let skew = time.skew_ms.to_string();
+        let skew = time.skew_text();
         let mut context = metadata::without(&notice.metadata, &[AFTER_LOSS_KEY, intake::CLOCK_SKEW_KEY]);
         if after_loss {
             context.push((AFTER_LOSS_KEY, "1"));

@@ -3,7 +3,9 @@
 //! One mechanism gives the rollback of an event that failed (undo log), the delta of a commit, the snapshot, the byte
 //! count and the operator's view; no service serialises itself.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::row::{Key, RowError, Value, decode_exact};
 use super::schedule::Schedule;
@@ -53,7 +55,11 @@ impl<K: Key, V: Value> Table<K, V> {
         self.rows.get(key).map(|slot| &slot.value)
     }
 
-    pub fn contains(&self, key: &K) -> bool {
+    /// By the key, or what it borrows as: a text is looked up without making a key of it.
+    pub fn contains<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         self.rows.contains_key(key)
     }
 
