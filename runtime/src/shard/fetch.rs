@@ -14,9 +14,9 @@ use crate::log::Offset;
 
 /// How often a fetcher looks for room where the shards of its service have filled their queues together.
 const ROOM_LOOK: Duration = Duration::from_millis(5);
-/// A shard that was fed rests this long for each event before it is fed again, and at most [`REST_MAX`]: above 2,000 events/s
-/// what comes meanwhile shares its commit, which costs the same for one event as for hundreds. Below, events come later than
-/// the rest ends, and nothing waits.
+/// A shard that has all there is rests this long for each event it was fed, and at most [`REST_MAX`], before it is fed again:
+/// above 2,000 events/s what comes meanwhile shares its commit, which costs the same for one event as for hundreds. Below,
+/// events come later than the rest ends, and hardly one waits.
 const REST_AN_EVENT: Duration = Duration::from_micros(500);
 const REST_MAX: Duration = Duration::from_millis(20);
 
@@ -46,9 +46,10 @@ async fn feed(
     for (input, position) in ctx.inputs.iter().zip(positions) {
         readers.push(ctx.log.reader(input.at, position, readable.clone())?);
     }
+    // Fed since the last rest.
+    let mut events = 0u32;
     loop {
-        let (mut idle, mut is_behind, mut events) = (true, false, 0);
-        let began_us = ctx.env.clock.mono_us();
+        let mut idle = true;
         for (input, reader) in readers.iter_mut().enumerate() {
             if ctx.draining.load(Ordering::Acquire) {
                 return Ok(());
@@ -63,8 +64,7 @@ async fn feed(
             ctx.stats.give_room(claimed - bytes);
             if let Some(fetched) = fetched? {
                 idle = false;
-                is_behind |= fetched.bytes.len() >= ctx.limits.fetch_bytes / 2;
-                events += fetched.events;
+                events = events.saturating_add(fetched.events);
                 let credit = pool.take(fetched.events, fetched.bytes.len());
                 let envelope = Envelope::new(input, fetched, credit, ctx.stats.clone());
                 if shard.cast(ShardMessage::Batch(envelope)).is_err() {
@@ -73,20 +73,20 @@ async fn feed(
             }
         }
         if idle {
+            if events > 0 {
+                ctx.env.clock.sleep(rest(std::mem::take(&mut events))).await;
+            }
             // `Notify` keeps one permit, so what became readable since the last look is not missed.
             let woken = ctx.env.clock.timeout(ctx.limits.tick, readable.notified()).await.is_some();
             // A tick that is still waiting to be handled is enough: ticks never pile up.
             if !woken && tick_wanted.swap(false, Ordering::AcqRel) && shard.cast(ShardMessage::Tick).is_err() {
                 return Ok(());
             }
-        } else if !is_behind {
-            let passed = Duration::from_micros(ctx.env.clock.mono_us() - began_us);
-            ctx.env.clock.sleep(rest(events).saturating_sub(passed)).await;
         }
     }
 }
 
-/// How long a shard that was fed so many events, and all there were, is left alone.
+/// How long a shard that was fed so many events is left alone.
 fn rest(events: u32) -> Duration {
     REST_AN_EVENT.saturating_mul(events).min(REST_MAX)
 }
