@@ -80,7 +80,7 @@ pub trait Telemetry: Send + Sync {
     /// A shard ended and starts again.
     fn restarted(&self, service: &'static str, shard: u32, why: &str, at_ms: i64);
 
-    /// Every event of this service gets a span for now.
+    /// Every event of this service gets a span, until that is changed back.
     fn follows(&self, service: &str) -> bool;
 
     /// The trace that an event belongs to by what is in it; asked only where a span is wanted and no context came along.
