@@ -232,7 +232,6 @@ impl Shard {
         self.except(topic, partition, record.offset, OutcomeKind::Parked, "PARKED");
     }
 
-    /// One attempt and what follows from it. The type of a failure decides; no call site decides that again.
     /// `judge`, with the event in hand as long as it holds the thread, for the watchdog.
     fn judge_in_hand(
         &mut self,
@@ -247,6 +246,7 @@ impl Shard {
         verdict
     }
 
+    /// One attempt and what follows from it. The type of a failure decides; no call site decides that again.
     fn judge(
         &mut self,
         topic: &'static Topic,
