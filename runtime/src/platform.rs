@@ -131,6 +131,7 @@ pub struct Platform {
     phase: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
     views_runtime: BulkheadRuntime,
+    writers: Arc<Writers>,
     root: ActorRef<RootMessage>,
     _control: Arc<BulkheadRuntime>,
 }
@@ -231,12 +232,14 @@ impl Platform {
             .map(|b| watchdog::Watched::new(b.supervisor.clone(), b.shards.clone(), b.spec.class.nice()));
         watchdog::start(&env, watched.collect(), config.stuck_after, stop.clone())
             .map_err(|error| StartError::Threads { bulkhead: "watchdog".into(), error })?;
-        Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, root, _control: control })
+        let writers = config.writers.clone();
+        Ok(Self { env, log, bulkheads, partitions, phase, stop, views_runtime, writers, root, _control: control })
     }
 
     /// Starts a view of this platform's topics.
     pub fn view(&self, view: Box<dyn View>) -> Result<ViewAge, FetchError> {
-        view::start(&self.env, &self.log, &self.views_runtime, self.partitions, view, self.stop.clone())
+        let (writers, stop) = (self.writers.clone(), self.stop.clone());
+        view::start(&self.env, &self.log, &self.views_runtime, self.partitions, view, writers, stop)
     }
 
     pub fn bulkhead(&self, service: &str) -> Option<&Bulkhead> {

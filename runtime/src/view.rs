@@ -12,16 +12,18 @@ use tokio::sync::Notify;
 use crate::commit::provenance::{BOUNDARY, HEADER, Provenance};
 use crate::env::{BulkheadRuntime, Env};
 use crate::log::{Batches, FetchError, Log, PartitionReader, TopicPartition};
+use crate::outcome::Failure;
 use crate::service::Event;
 use crate::state::table::Hasher;
 use crate::topology::{Topic, TopicKind};
+use crate::writers::Writers;
 
 /// A fold of topics for readers in this process.
 pub trait View: Send + 'static {
     fn name(&self) -> &'static str;
     fn topics(&self) -> Vec<&'static Topic>;
     /// Takes one event; what cannot be decoded is counted by the host and left out.
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), crate::outcome::Failure>;
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), Failure>;
     /// The key is gone: its producer has restated all it has without it (rule P10). Views of events have no keys.
     fn remove(&mut self, _topic: &'static Topic, _key: &[u8]) {}
     /// Called after each run of events: swap what readers see.
@@ -61,6 +63,7 @@ pub fn start(
     runtime: &BulkheadRuntime,
     partitions: u32,
     mut view: Box<dyn View>,
+    writers: Arc<Writers>,
     stop: Arc<AtomicBool>,
 ) -> Result<ViewAge, FetchError> {
     let readable = Arc::new(Notify::new());
@@ -79,10 +82,12 @@ pub fn start(
     runtime.spawn(async move {
         let mut scratch = Vec::new();
         while !stop.load(Ordering::Acquire) {
-            let mut idle = true;
+            let (mut idle, mut seen_all) = (true, true);
             for reader in &mut readers {
-                match reader.advance(view.as_mut(), &mut scratch, &shared.rejected) {
-                    Ok(moved) => idle &= !moved,
+                match reader.advance(view.as_mut(), &writers, &mut scratch, &shared.rejected) {
+                    Ok(Advance::Moved) => idle = false,
+                    Ok(Advance::AtEnd) => {}
+                    Ok(Advance::Waits) => seen_all = false,
                     Err(error) => {
                         // An old view is still a view: its age says how old.
                         tracing::error!(view = view.name(), partition = reader.at.partition, %error, "view stopped");
@@ -92,7 +97,9 @@ pub fn start(
             }
             if idle {
                 view.publish();
-                shared.caught_up_us.store(shared.env.clock.mono_us(), Ordering::Relaxed);
+                if seen_all {
+                    shared.caught_up_us.store(shared.env.clock.mono_us(), Ordering::Relaxed);
+                }
                 let second = std::time::Duration::from_secs(1);
                 let _ = shared.env.clock.timeout(second, readable.notified()).await;
             }
@@ -102,14 +109,23 @@ pub fn start(
     Ok(age)
 }
 
+/// What came of a look at the log.
+enum Advance {
+    Moved,
+    AtEnd,
+    /// The next record's schema cannot be asked for now: the view grows old until it can.
+    Waits,
+}
+
 impl Reader {
     fn advance(
         &mut self,
         view: &mut dyn View,
+        writers: &Writers,
         scratch: &mut Vec<u8>,
         rejected: &AtomicU64,
-    ) -> Result<bool, FetchError> {
-        let Some(fetched) = self.log.try_next(256 << 10)? else { return Ok(false) };
+    ) -> Result<Advance, FetchError> {
+        let Some(fetched) = self.log.try_next(256 << 10)? else { return Ok(Advance::AtEnd) };
         let corrupt = |error: crate::log::CorruptBatch| FetchError::Corrupt {
             file: self.topic.name.to_string(),
             offset: fetched.from,
@@ -132,22 +148,28 @@ impl Reader {
                     }
                     continue;
                 }
+                let mut translated = Vec::new();
+                let value = record.value.unwrap_or_default();
+                let value = writers.own(self.topic.schema_id, value, &record.headers, &mut translated);
+                // Before anything is remembered of it: it comes again.
+                if let Err(Failure::DependencyDown(reason)) = &value {
+                    tracing::warn!(view = view.name(), offset = record.offset, why = %reason.message, "view waits");
+                    self.log.seek(record.offset);
+                    return Ok(Advance::Waits);
+                }
                 if from.is_some_and(|from| !is_newer(self.topic, &mut self.marks, &mut self.versions, key, &from)) {
                     continue;
                 }
-                let event = Event {
-                    topic: self.topic,
-                    key,
-                    timestamp_ms: record.timestamp_ms,
-                    value: record.value.unwrap_or_default(),
-                    headers: record.headers,
-                };
-                if view.apply(&event).is_err() {
+                let taken = value.and_then(|value| {
+                    let (topic, timestamp_ms, headers) = (self.topic, record.timestamp_ms, record.headers);
+                    view.apply(&Event { topic, key, timestamp_ms, value, headers })
+                });
+                if taken.is_err() {
                     rejected.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
-        Ok(true)
+        Ok(Advance::Moved)
     }
 
     /// Takes out the keys of a producer with a version below `first_n`, in order.

@@ -5,8 +5,9 @@
 use crate::{
     codec::{Decode, DecodeError, Encode},
     plan::Plans,
+    registry::Guid,
 };
-use std::sync::OnceLock;
+use std::{fmt, sync::OnceLock};
 
 /// First byte of a frame with a numeric id.
 pub const MAGIC_ID: u8 = 0;
@@ -26,6 +27,12 @@ pub fn wire_id(id: u32) -> u32 {
         None => id,
         Some(ids) => ids.get(id as usize).copied().unwrap_or(id),
     }
+}
+
+/// The binary's own id of a schema that frames of this process carry as `wire`; `wire` itself where it is none of those.
+pub fn own_id(wire: u32) -> u32 {
+    let known = WIRE_IDS.get().and_then(|ids| ids.iter().position(|id| *id == wire));
+    known.map_or(wire, |own| own as u32)
 }
 
 /// Gives schemas of the binary the ids `(own, registry's)` in all frames of this process. Once, before the first frame.
@@ -60,12 +67,21 @@ pub const VALUE_HEADER: &str = "__value_schema_id";
 pub const KEY_HEADER: &str = "__key_schema_id";
 
 /// What names the writer's schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     /// A number in one registry.
     Id(u32),
     /// The same in every registry.
     Guid([u8; 16]),
+}
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "schema id {id}"),
+            Self::Guid(guid) => write!(f, "schema GUID {}", Guid(*guid)),
+        }
+    }
 }
 
 /// Why a framed message could not be read.
@@ -241,9 +257,18 @@ pub fn schema_id(message: &[u8]) -> Result<u32, FrameError> {
 /// Not a frame, another schema's id, or a bad datum.
 #[inline]
 pub fn decode<'a, T: Decode<'a>>(message: &'a [u8]) -> Result<T, FrameError> {
-    let (found, datum) = split(message)?;
-    if found != wire_id(T::SCHEMA_ID) {
-        return Err(FrameError::OtherSchema { expected: wire_id(T::SCHEMA_ID), found });
+    match split(message) {
+        Ok((found, datum)) if found == wire_id(T::SCHEMA_ID) => T::decode_or(datum),
+        _ => Err(no_plan(T::SCHEMA_ID, message)),
     }
-    T::decode_or(datum)
+}
+
+/// Why a frame cannot be read without a plan.
+#[cold]
+fn no_plan(reader: u32, message: &[u8]) -> FrameError {
+    match split_any(message) {
+        Ok((Writer::Id(found), _)) => FrameError::OtherSchema { expected: wire_id(reader), found },
+        Ok((Writer::Guid(guid), _)) => FrameError::UnknownGuid { guid: u128::from_be_bytes(guid) },
+        Err(error) => error,
+    }
 }

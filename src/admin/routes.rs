@@ -165,12 +165,12 @@ async fn tapped(Shared(state): Shared<App>, Path(topic): Path<String>, Query(que
         from_ms: query.from_ms,
         limit: query.n.unwrap_or(tap::EVENTS_MAX),
     };
-    let events = tap::events(state.up.log.as_ref(), &topic, &tap)?;
+    let events = tap::events(state.up.log.as_ref(), state.up.registry.writers(), &topic, &tap)?;
     Ok(Json(json!({ "events": events })).into_response())
 }
 
 async fn explained(Shared(state): Shared<App>, Path(auction_id): Path<String>) -> Answered {
-    Ok(Json(explain::explain(state.up.log.as_ref(), &auction_id)?).into_response())
+    Ok(Json(explain::explain(state.up.log.as_ref(), &state.up.registry.writers(), &auction_id)?).into_response())
 }
 
 /// Whether a request may change something.

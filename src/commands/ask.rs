@@ -1,6 +1,7 @@
 //! The commands that only ask: `lag`, `actors`, `graph`, `topics ls`, `tap`, `explain`. Each puts one question to a process that
 //! runs, or answers it from a directory at rest, and shows the same document.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use crate::operate::tap::{self, Tap};
 use crate::operate::target::{Target, TargetArgs, escaped};
 use crate::operate::topology::{self, Behind};
 use crate::operate::{OperateError, explain, lag, topics, values};
+use crate::registry;
 
 /// How far each service is behind, in records and seconds
 #[derive(Args, Clone, Debug)]
@@ -85,13 +87,13 @@ pub struct ExplainArgs {
 async fn answer(
     target: Target,
     path: &str,
-    at_rest: impl FnOnce(&dyn Log) -> Result<Value, OperateError>,
+    at_rest: impl FnOnce(&dyn Log, &Path) -> Result<Value, OperateError>,
 ) -> Result<Value, CommandError> {
     match target {
         Target::Running(remote) => remote.json(path).await,
         Target::Directory(data) => {
             let log = crate::verify::open(&data).map_err(CommandError::usage)?;
-            let answer = at_rest(log.as_ref());
+            let answer = at_rest(log.as_ref(), &data);
             log.close().await;
             Ok(answer?)
         }
@@ -113,7 +115,7 @@ fn show(value: &Value, output: Output, text: impl FnOnce(&Value) -> String) -> E
 pub fn lag(args: LagArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
         let now_ms = Env::production().clock.wall_ms();
-        let value = answer(args.target.target()?, "/lag", |log| lag::at_rest(log, now_ms)).await?;
+        let value = answer(args.target.target()?, "/lag", |log, _| lag::at_rest(log, now_ms)).await?;
         Ok(show(&value, output, shown::lag))
     })
 }
@@ -171,7 +173,7 @@ pub fn graph(args: GraphArgs, output: Output) -> Result<ExitCode, CommandError> 
 /// Nobody answers, or the directory cannot be read.
 pub fn topics_ls(target: &TargetArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
-        let value = answer(target.target()?, "/topics", topics::list).await?;
+        let value = answer(target.target()?, "/topics", |log, _| topics::list(log)).await?;
         Ok(show(&value, output, shown::topics))
     })
 }
@@ -183,7 +185,7 @@ pub fn topics_ls(target: &TargetArgs, output: Output) -> Result<ExitCode, Comman
 pub fn topics_describe(topic: &str, target: &TargetArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
         let path = format!("/topics/{}", escaped(topic));
-        let value = answer(target.target()?, &path, |log| topics::describe(log, topic)).await?;
+        let value = answer(target.target()?, &path, |log, _| topics::describe(log, topic)).await?;
         Ok(show(&value, output, shown::topic))
     })
 }
@@ -203,7 +205,10 @@ pub fn tap(args: TapArgs, output: Output) -> Result<ExitCode, CommandError> {
         from_offset.iter().for_each(|offset| path.push_str(&format!("&from_offset={offset}")));
         from_ms.iter().for_each(|ms| path.push_str(&format!("&from_ms={ms}")));
         let tap = Tap { wanted, from_offset, from_ms, limit: args.count };
-        let at_rest = |log: &dyn Log| Ok(serde_json::json!({ "events": tap::events(log, &args.topic, &tap)? }));
+        let at_rest = |log: &dyn Log, data: &Path| {
+            let writers = registry::at_rest::writers(log, data).map_err(OperateError::failed)?;
+            Ok(serde_json::json!({ "events": tap::events(log, writers, &args.topic, &tap)? }))
+        };
         let value = answer(args.target.target()?, &path, at_rest).await?;
         Ok(show(&value, output, shown::events))
     })
@@ -227,7 +232,11 @@ fn from(text: Option<&str>) -> Result<(Option<i64>, Option<i64>), CommandError> 
 pub fn explain(args: ExplainArgs, output: Output) -> Result<ExitCode, CommandError> {
     crate::cli::block_on(async move {
         let path = format!("/explain/{}", escaped(&args.auction_id));
-        let value = answer(args.target.target()?, &path, |log| explain::explain(log, &args.auction_id)).await?;
+        let value = answer(args.target.target()?, &path, |log, data| {
+            let writers = registry::at_rest::writers(log, data).map_err(OperateError::failed)?;
+            explain::explain(log, &writers, &args.auction_id)
+        })
+        .await?;
         Ok(show(&value, output, shown::explained))
     })
 }

@@ -69,6 +69,8 @@ fn read(path: &std::path::Path) -> Result<String, CommandError> {
 
 async fn at_rest(data: &std::path::Path, topic: &str, text: &str) -> Result<Value, CommandError> {
     let log = crate::verify::open(data).map_err(CommandError::usage)?;
+    // Frames carry the ids that the directory's registry gave.
+    crate::registry::at_rest::writers(log.as_ref(), data).map_err(CommandError::failed)?;
     // Whoever joins topics needs the same count in all of them.
     let partitions = crate::platform::partitions_of(log.as_ref()).unwrap_or(PARTITIONS_DEFAULT);
     let produced = produce(&Env::production(), &log, partitions, topic, text).await;

@@ -1,6 +1,9 @@
 //! Decoded events of a topic, personal data masked.
 
+use std::sync::Arc;
+
 use runtime::log::{Log, Record};
+use runtime::writers::WriterSchemas;
 use serde_json::{Value, json};
 
 use super::OperateError;
@@ -35,9 +38,14 @@ pub fn wanted(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// The topic is unknown, or the log cannot be read.
-pub fn events(log: &dyn Log, name: &str, tap: &Tap) -> Result<Vec<Value>, OperateError> {
+pub fn events(
+    log: &dyn Log,
+    writers: Arc<dyn WriterSchemas>,
+    name: &str,
+    tap: &Tap,
+) -> Result<Vec<Value>, OperateError> {
     let topic = readable(name)?;
-    let values = Values::of(topic)?;
+    let values = Values::of(topic)?.with(writers);
     let partitions =
         log.topics().iter().find(|(_, config)| &*config.name == name).map_or(0, |(_, config)| config.partitions);
     let scan = Scan { log, partitions };
@@ -64,7 +72,7 @@ pub fn events(log: &dyn Log, name: &str, tap: &Tap) -> Result<Vec<Value>, Operat
 }
 
 fn shown(values: &Values, partition: u32, record: &Record<'_>, tap: &Tap) -> Option<Value> {
-    let read = values.read(record.value.unwrap_or_default());
+    let read = values.read_record(record);
     let mut value = match read {
         Ok(value) => value,
         Err(error) => json!({ "unreadable": error }),

@@ -1,11 +1,17 @@
 //! Records of topics as JSON and back: which schema a topic has, what its key is, and what of it is somebody's.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use actors::catalogue;
 use actors::ids;
 use actors::metadata::{IP, SENTINEL_USER, UA};
+use runtime::log::Record;
 use runtime::topology::{ServiceSpec, Topic};
+use runtime::writers::{Found, NoWriters, WriterSchemas};
 use schemas::codec::{Encode as _, Limits};
 use schemas::events::{AdminAction, DeadLetterAction};
+use schemas::frame::Writer;
 use schemas::model::{Kind, NodeId, Schema};
 use schemas::plan::Plan;
 use schemas::{frame, json};
@@ -68,8 +74,31 @@ pub fn topic(name: &str) -> Result<&'static Topic, OperateError> {
 /// Reads and writes the values of one topic.
 pub struct Values {
     pub topic: &'static Topic,
+    own: Codec,
+    writers: Arc<dyn WriterSchemas>,
+    others: Mutex<BTreeMap<Writer, Arc<Codec>>>,
+}
+
+/// Schemas of other writers that stay compiled: writers of one topic are a handful.
+const OTHERS_MAX: usize = 64;
+
+/// A schema, as its own writer and reader.
+struct Codec {
     schema: Schema,
     plan: Plan,
+}
+
+impl Codec {
+    fn new(schema: Schema) -> Result<Self, String> {
+        let plan = Plan::new(&schema, &schema).map_err(|error| error.to_string())?;
+        Ok(Self { schema, plan })
+    }
+
+    fn read(&self, datum: &[u8]) -> Result<Value, String> {
+        let text = json::decode(&self.plan, datum, &Limits::EVENT).map_err(|error| error.to_string())?;
+        let tagged: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Ok(untagged(&self.schema, self.schema.root(), tagged))
+    }
 }
 
 impl Values {
@@ -79,19 +108,56 @@ impl Values {
         let builtin = schemas::builtin().iter().find(|builtin| builtin.id == topic.schema_id);
         let builtin = builtin.ok_or_else(|| OperateError::Failed(format!("{} has no built-in schema", topic.name)))?;
         let schema = Schema::parse(builtin.avsc).map_err(OperateError::failed)?;
-        let plan = Plan::new(&schema, &schema).map_err(OperateError::failed)?;
-        Ok(Self { topic, schema, plan })
+        let own = Codec::new(schema).map_err(OperateError::Failed)?;
+        Ok(Self { topic, own, writers: Arc::new(NoWriters), others: Mutex::default() })
     }
 
-    /// A framed value as JSON, union branches untagged.
+    /// The same, with what is known of other writers.
+    pub fn with(self, writers: Arc<dyn WriterSchemas>) -> Self {
+        Self { writers, ..self }
+    }
+
+    /// A framed value as JSON, union branches untagged: as its writer wrote it, whoever that was.
     ///
     /// # Errors
-    /// The bytes are no value of the topic's schema.
+    /// Nobody knows the writer's schema, or the bytes are no value of it.
     pub fn read(&self, value: &[u8]) -> Result<Value, String> {
-        let header = frame::header_bytes(value).map_err(|error| error.to_string())?;
-        let text = json::decode(&self.plan, &value[header..], &Limits::EVENT).map_err(|error| error.to_string())?;
-        let tagged: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        Ok(untagged(&self.schema, self.schema.root(), tagged))
+        self.read_headed(None, value)
+    }
+
+    /// The same of a record whose header may name the schema.
+    ///
+    /// # Errors
+    /// As [`Values::read`].
+    pub fn read_record(&self, record: &Record<'_>) -> Result<Value, String> {
+        let header = record.headers.get(frame::VALUE_HEADER.as_bytes());
+        self.read_headed(header, record.value.unwrap_or_default())
+    }
+
+    fn read_headed(&self, header: Option<&[u8]>, value: &[u8]) -> Result<Value, String> {
+        let (writer, datum) = frame::split_headed(header, value).map_err(|error| error.to_string())?;
+        if writer == Writer::Id(frame::wire_id(self.topic.schema_id)) {
+            return self.own.read(datum);
+        }
+        self.other(writer)?.read(datum).map_err(|error| format!("written with {writer}: {error}"))
+    }
+
+    fn other(&self, writer: Writer) -> Result<Arc<Codec>, String> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = others.get(&writer) {
+            return Ok(known.clone());
+        }
+        let schema = match self.writers.find(writer) {
+            Found::Schema(schema) => schema,
+            Found::Absent => return Err(format!("written with {writer}, which nobody here knows")),
+            Found::Away(why) => return Err(format!("written with {writer}: {why}; ask again")),
+        };
+        let codec = Arc::new(Codec::new(Schema::clone(&schema))?);
+        if others.len() >= OTHERS_MAX {
+            others.clear();
+        }
+        others.insert(writer, codec.clone());
+        Ok(codec)
     }
 
     /// JSON as a framed value.
@@ -100,8 +166,8 @@ impl Values {
     /// The value does not fit, with the place.
     pub fn write(&self, value: &Value) -> Result<Vec<u8>, String> {
         let mut framed = vec![frame::MAGIC_ID];
-        framed.extend_from_slice(&self.topic.schema_id.to_be_bytes());
-        json::encode(&self.schema, value, &mut framed).map_err(|error| error.to_string())?;
+        framed.extend_from_slice(&frame::wire_id(self.topic.schema_id).to_be_bytes());
+        json::encode(&self.own.schema, value, &mut framed).map_err(|error| error.to_string())?;
         Ok(framed)
     }
 

@@ -2,7 +2,9 @@
 
 use futures_util::future::BoxFuture;
 use schemas::compat::Level;
-use schemas::registry::{Deleted, Mode, Reference, RegistryError, Submission, Verdict, VersionSpec, Versioned};
+use schemas::registry::{
+    Content, Deleted, Guid, Mode, Reference, RegistryError, Submission, Verdict, VersionSpec, Versioned,
+};
 
 use super::EmbeddedRegistry;
 
@@ -81,6 +83,8 @@ pub trait SchemaRegistry: Send + Sync {
     fn version<'a>(&'a self, subject: &'a str, version: VersionSpec) -> Answer<'a, Entry>;
     /// The text and the references of an id.
     fn by_id(&self, id: u32) -> Answer<'_, (String, Vec<Reference>)>;
+    /// The same of a GUID.
+    fn by_guid(&self, guid: Guid) -> Answer<'_, (String, Vec<Reference>)>;
     /// The version that has this content.
     fn lookup<'a>(&'a self, subject: &'a str, submission: &'a Submission) -> Answer<'a, Entry>;
     /// The id and, where the registry says it, the version.
@@ -141,6 +145,11 @@ impl SchemaRegistry for EmbeddedRegistry {
 
     fn by_id(&self, id: u32) -> Answer<'_, (String, Vec<Reference>)> {
         ready(self.read().by_id(id).map(|content| (content.text.to_string(), content.references.to_vec())))
+    }
+
+    fn by_guid(&self, guid: Guid) -> Answer<'_, (String, Vec<Reference>)> {
+        let (state, content) = (self.read(), |c: &Content| (c.text.to_string(), c.references.to_vec()));
+        ready(state.id_of(guid).and_then(|id| state.by_id(id)).map(content))
     }
 
     fn lookup<'a>(&'a self, subject: &'a str, submission: &'a Submission) -> Answer<'a, Entry> {

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use schemas::frame::Writer;
 use schemas::model::{SCHEMA_BYTES_MAX, Schema, SchemaError};
+use schemas::registry::Guid;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
@@ -36,7 +38,22 @@ impl CachedSchema {
     }
 }
 
-/// A directory with one file an id.
+fn name(writer: Writer) -> String {
+    match writer {
+        Writer::Id(id) => id.to_string(),
+        Writer::Guid(guid) => Guid(guid).to_string(),
+    }
+}
+
+/// Whose schema a file says it holds.
+fn named(json: &Json) -> Option<Writer> {
+    match json.get("guid") {
+        Some(guid) => Some(Writer::Guid(guid.as_str()?.parse::<Guid>().ok()?.0)),
+        None => Some(Writer::Id(u32::try_from(json.get("id")?.as_u64()?).ok()?)),
+    }
+}
+
+/// A directory with one file an id or GUID.
 #[derive(Clone, Debug)]
 pub struct SchemaCache {
     directory: PathBuf,
@@ -50,13 +67,13 @@ impl SchemaCache {
         Self { directory: directory.join(name) }
     }
 
-    fn path(&self, id: u32) -> PathBuf {
-        self.directory.join(format!("{id}.json"))
+    fn path(&self, writer: Writer) -> PathBuf {
+        self.directory.join(format!("{}.json", name(writer)))
     }
 
     /// What is known of an id.
-    pub fn get(&self, id: u32) -> Option<CachedSchema> {
-        let path = self.path(id);
+    pub fn get(&self, writer: Writer) -> Option<CachedSchema> {
+        let path = self.path(writer);
         if std::fs::metadata(&path).ok()?.len() > FILE_BYTES_MAX {
             return None;
         }
@@ -64,22 +81,24 @@ impl SchemaCache {
         let text = json.get("schema")?.as_str()?.to_owned();
         let referenced = json.get("referenced")?.as_array()?.iter().map(|t| t.as_str().map(str::to_owned));
         let cached = CachedSchema { text, referenced: referenced.collect::<Option<_>>()? };
-        let whole = json.get("id")?.as_u64()? == u64::from(id) && json.get("sha256")?.as_str()? == cached.digest();
+        let whole = named(&json)? == writer && json.get("sha256")?.as_str()? == cached.digest();
         whole.then_some(cached)
     }
 
     /// Keeps a schema. A disk that refuses costs another question later, nothing else.
-    pub fn put(&self, id: u32, schema: &CachedSchema) -> std::io::Result<()> {
+    pub fn put(&self, writer: Writer, schema: &CachedSchema) -> std::io::Result<()> {
         if schema.text.len() > SCHEMA_BYTES_MAX {
             return Ok(());
         }
         std::fs::create_dir_all(&self.directory)?;
-        let json = json!({
-            "id": id, "schema": schema.text, "referenced": schema.referenced, "sha256": schema.digest()
-        });
-        let new = self.directory.join(format!("{id}.new"));
+        let mut json = json!({"schema": schema.text, "referenced": schema.referenced, "sha256": schema.digest()});
+        match writer {
+            Writer::Id(id) => json["id"] = json!(id),
+            Writer::Guid(guid) => json["guid"] = json!(Guid(guid).to_string()),
+        }
+        let new = self.directory.join(format!("{}.new", name(writer)));
         std::fs::write(&new, json.to_string())?;
-        std::fs::rename(&new, self.path(id))
+        std::fs::rename(&new, self.path(writer))
     }
 }
 
@@ -87,20 +106,25 @@ impl SchemaCache {
 mod tests {
     use super::*;
 
+    const SEVEN: Writer = Writer::Id(7);
+
     #[test]
     fn a_damaged_file_is_as_good_as_none() {
         let directory = tempfile::tempdir().expect("a directory");
         let cache = SchemaCache::new(directory.path(), "http://a");
         let schema = CachedSchema { text: "\"n.E\"".into(), referenced: vec!["{}".into()] };
-        assert_eq!(cache.get(7), None);
-        cache.put(7, &schema).expect("kept");
-        assert_eq!(cache.get(7), Some(schema.clone()));
-        assert_eq!(SchemaCache::new(directory.path(), "http://b").get(7), None);
-        let path = cache.path(7);
+        assert_eq!(cache.get(SEVEN), None);
+        cache.put(SEVEN, &schema).expect("kept");
+        assert_eq!(cache.get(SEVEN), Some(schema.clone()));
+        assert_eq!(SchemaCache::new(directory.path(), "http://b").get(SEVEN), None);
+        let guid = Writer::Guid([7; 16]);
+        cache.put(guid, &schema).expect("kept");
+        assert_eq!((cache.get(guid), cache.get(Writer::Guid([8; 16]))), (Some(schema.clone()), None));
+        let path = cache.path(SEVEN);
         let whole = std::fs::read_to_string(&path).expect("there");
         for damaged in ["", "{", &whole[..whole.len() / 2], &whole.replace("n.E", "n.F"), &whole.replace(":7", ":8")] {
             std::fs::write(&path, damaged).expect("written");
-            assert_eq!(cache.get(7), None, "{damaged}");
+            assert_eq!(cache.get(SEVEN), None, "{damaged}");
         }
     }
 }

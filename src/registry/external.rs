@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use runtime::env::{BulkheadRuntime, Clock, Env};
 use runtime::writers::{Found, WriterSchemas};
+use schemas::frame::Writer;
 use schemas::model::Schema;
-use schemas::registry::Submission;
+use schemas::registry::{Guid, Submission};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
 use super::api::{RegistryFailure, SchemaRegistry, with_references};
+use super::at_rest::CACHE;
 use super::cache::{CachedSchema, SchemaCache};
 use super::http::HttpRegistry;
 use super::store::subjects_of;
@@ -73,7 +75,7 @@ impl ExternalError {
 pub struct External {
     pub registry: Arc<HttpRegistry>,
     book: Arc<Book>,
-    questions: mpsc::Sender<u32>,
+    questions: mpsc::Sender<Writer>,
     _runtime: BulkheadRuntime,
 }
 
@@ -87,7 +89,7 @@ enum Slot {
 }
 
 struct Book {
-    slots: Mutex<BTreeMap<u32, Slot>>,
+    slots: Mutex<BTreeMap<Writer, Slot>>,
     cache: SchemaCache,
     clock: Clock,
 }
@@ -99,7 +101,7 @@ impl External {
     /// The system gives no thread.
     pub fn start(env: &Env, directory: &Path, registry: HttpRegistry) -> Result<Self, ExternalError> {
         let runtime = BulkheadRuntime::with_network(env, "registry", 1, 5).map_err(ExternalError::Threads)?;
-        let cache = SchemaCache::new(&directory.join("schema-cache"), registry.url());
+        let cache = SchemaCache::new(&directory.join(CACHE), registry.url());
         let book = Arc::new(Book { slots: Mutex::default(), cache, clock: env.clock.clone() });
         let registry = Arc::new(registry);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
@@ -159,9 +161,9 @@ pub async fn ids_at(registry: &HttpRegistry, topics: &[(&str, u32)]) -> Result<V
 }
 
 impl WriterSchemas for External {
-    fn find(&self, id: u32) -> Found {
+    fn find(&self, writer: Writer) -> Found {
         let now_us = self.book.clock.mono_us();
-        let slot = self.book.lock().get(&id).cloned();
+        let slot = self.book.lock().get(&writer).cloned();
         match slot {
             Some(Slot::Known(schema)) => return Found::Schema(schema),
             Some(Slot::Asked) => return Found::Away("it is being asked for".to_owned()),
@@ -169,25 +171,25 @@ impl WriterSchemas for External {
             Some(Slot::Away { why, until_us }) if now_us < until_us => return Found::Away(why),
             _ => {}
         }
-        if let Some(schema) = self.book.cache.get(id).and_then(|cached| cached.parse().ok()) {
+        if let Some(schema) = self.book.cache.get(writer).and_then(|cached| cached.parse().ok()) {
             let schema = Arc::new(schema);
-            self.book.put(id, Slot::Known(schema.clone()));
+            self.book.put(writer, Slot::Known(schema.clone()));
             return Found::Schema(schema);
         }
         // Full: the line moves on by itself, and whoever asks comes again.
-        if self.questions.try_send(id).is_ok() {
-            self.book.put(id, Slot::Asked);
+        if self.questions.try_send(writer).is_ok() {
+            self.book.put(writer, Slot::Asked);
         }
         Found::Away("it is being asked for".to_owned())
     }
 }
 
 impl Book {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Slot>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Writer, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, id: u32, slot: Slot) {
+    fn put(&self, writer: Writer, slot: Slot) {
         let mut slots = self.lock();
         if slots.len() >= KNOWN_MAX {
             // Ids that somebody made up go first; what is known is on disk as well.
@@ -196,50 +198,61 @@ impl Book {
                 slots.retain(|_, slot| matches!(slot, Slot::Asked));
             }
         }
-        slots.insert(id, slot);
+        slots.insert(writer, slot);
     }
 }
 
 /// Asks for one id after the other.
-async fn answer(book: Arc<Book>, registry: Arc<HttpRegistry>, mut asked: mpsc::Receiver<u32>) {
-    while let Some(id) = asked.recv().await {
-        let fetched = fetch(registry.as_ref(), id).await;
+async fn answer(book: Arc<Book>, registry: Arc<HttpRegistry>, mut asked: mpsc::Receiver<Writer>) {
+    while let Some(writer) = asked.recv().await {
+        let fetched = fetch(registry.as_ref(), writer).await;
         let now_us = book.clock.mono_us();
         let slot = match fetched {
             Ok(fetched) => match fetched.parse() {
                 Ok(schema) => {
-                    if let Err(error) = book.cache.put(id, &fetched) {
-                        tracing::warn!(id, %error, "a schema could not be kept on disk");
+                    if let Err(error) = book.cache.put(writer, &fetched) {
+                        tracing::warn!(%writer, %error, "a schema could not be kept on disk");
                     }
                     Slot::Known(Arc::new(schema))
                 }
                 Err(error) => {
-                    tracing::warn!(id, %error, "the registry keeps a schema that is no Avro");
+                    tracing::warn!(%writer, %error, "the registry keeps a schema that is no Avro");
                     Slot::Absent { until_us: now_us + ABSENT_US }
                 }
             },
             Err(failure) if failure.is_absent() => Slot::Absent { until_us: now_us + ABSENT_US },
             Err(failure) => Slot::Away { why: failure.to_string(), until_us: now_us + AWAY_US },
         };
-        book.put(id, slot);
+        book.put(writer, slot);
         book.clock.sleep(QUESTION_PAUSE).await;
     }
 }
 
-async fn fetch(registry: &dyn SchemaRegistry, id: u32) -> Result<CachedSchema, RegistryFailure> {
-    let (text, references) = registry.by_id(id).await?;
+async fn fetch(registry: &dyn SchemaRegistry, writer: Writer) -> Result<CachedSchema, RegistryFailure> {
+    let found = match writer {
+        Writer::Id(id) => registry.by_id(id),
+        Writer::Guid(guid) => registry.by_guid(Guid(guid)),
+    };
+    let (text, references) = found.await?;
     // A reference that is gone does not make the id unknown: the schema is there, and cannot be read now.
     let referenced = with_references(registry, &references).await;
     let referenced = referenced.map_err(|failure| RegistryFailure::Garbage(format!("a reference of it: {failure}")))?;
     Ok(CachedSchema { text, referenced })
 }
 
-struct Marker {
-    url: String,
-    ids: Vec<(u32, u32)>,
+/// What a directory says of the registry that its ids are of.
+pub(super) struct Marker {
+    pub url: String,
+    pub ids: Vec<(u32, u32)>,
 }
 
 impl Marker {
+    /// # Errors
+    /// The file is there and cannot be understood.
+    pub fn of(data: &Path) -> Result<Option<Self>, ExternalError> {
+        Self::read(&data.join(MARKER))
+    }
+
     /// A file that cannot be understood is an error: it says what records mean.
     fn read(path: &Path) -> Result<Option<Self>, ExternalError> {
         let io = |source| ExternalError::Io { path: path.to_owned(), source };
@@ -281,5 +294,5 @@ impl Marker {
 /// # Errors
 /// The file is there and cannot be understood.
 pub fn bound_to(data: &Path) -> Result<Option<String>, ExternalError> {
-    Ok(Marker::read(&data.join(MARKER))?.map(|marker| marker.url))
+    Ok(Marker::of(data)?.map(|marker| marker.url))
 }

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use schemas::compat::Level;
-use schemas::registry::{Mode, Reference, Submission, Verdict, VersionSpec};
+use schemas::registry::{Guid, Mode, Reference, Submission, Verdict, VersionSpec};
 use serde_json::{Value as Json, json};
 
 use super::api::{Answer, Entry, RegistryFailure, SchemaRegistry};
@@ -135,6 +135,12 @@ impl HttpRegistry {
         self.ask(Method::GET, path, None).await
     }
 
+    async fn content(&self, path: String) -> Result<(String, Vec<Reference>), RegistryFailure> {
+        let json = self.get(&path).await?;
+        let text = json.get("schema").and_then(Json::as_str).map(str::to_owned);
+        text.zip(references(&json)).ok_or_else(|| self.garbage(&path, &json))
+    }
+
     async fn entry(&self, method: Method, path: &str, body: Option<Json>) -> Result<Entry, RegistryFailure> {
         let json = self.ask(method, path, body).await?;
         let number = |key: &str| json.get(key).and_then(Json::as_u64).and_then(|n| u32::try_from(n).ok());
@@ -179,13 +185,11 @@ impl SchemaRegistry for HttpRegistry {
     }
 
     fn by_id(&self, id: u32) -> Answer<'_, (String, Vec<Reference>)> {
-        async move {
-            let path = format!("/schemas/ids/{id}");
-            let json = self.get(&path).await?;
-            let text = json.get("schema").and_then(Json::as_str).map(str::to_owned);
-            text.zip(references(&json)).ok_or_else(|| self.garbage(&path, &json))
-        }
-        .boxed()
+        self.content(format!("/schemas/ids/{id}")).boxed()
+    }
+
+    fn by_guid(&self, guid: Guid) -> Answer<'_, (String, Vec<Reference>)> {
+        self.content(format!("/schemas/guids/{guid}")).boxed()
     }
 
     fn lookup<'a>(&'a self, subject: &'a str, submission: &'a Submission) -> Answer<'a, Entry> {

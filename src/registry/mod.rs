@@ -1,6 +1,7 @@
 //! The schema registry: embedded on the log of this process, with the REST paths of Confluent's API.
 
 pub mod api;
+pub mod at_rest;
 pub mod cache;
 pub mod external;
 pub mod http;

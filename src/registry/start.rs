@@ -7,6 +7,8 @@ use runtime::env::Env;
 use runtime::log::Log;
 use runtime::service::ServiceDef;
 use runtime::writers::{Found, WriterSchemas};
+use schemas::frame::Writer;
+use schemas::registry::{Guid, Registry};
 
 use super::api::SchemaRegistry;
 use super::external::{self, External, ExternalError};
@@ -113,12 +115,20 @@ impl Started {
     }
 }
 
+/// What a registry of this process knows of a writer.
+pub fn find_in(state: &Registry, writer: Writer) -> Found {
+    let id = match writer {
+        Writer::Id(id) => Ok(id),
+        Writer::Guid(guid) => state.id_of(Guid(guid)),
+    };
+    match id.and_then(|id| state.by_id(id)).and_then(|content| state.parse(content)) {
+        Ok(schema) => Found::Schema(Arc::new(schema)),
+        Err(_) => Found::Absent,
+    }
+}
+
 impl WriterSchemas for EmbeddedRegistry {
-    fn find(&self, id: u32) -> Found {
-        let state = self.read();
-        match state.by_id(id).and_then(|content| state.parse(content)) {
-            Ok(schema) => Found::Schema(Arc::new(schema)),
-            Err(_) => Found::Absent,
-        }
+    fn find(&self, writer: Writer) -> Found {
+        find_in(&self.read(), writer)
     }
 }

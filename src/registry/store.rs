@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use runtime::env::{Clock, Env};
 use runtime::log::{
-    AppendError, AppendOptions, BatchBuilder, Batches, Compression, Durability, FetchError, Log, Offset,
-    PartitionReader, ProducerGroup, TopicConfig, TopicPartition,
+    AppendError, AppendOptions, BatchBuilder, Compression, Durability, FetchError, Log, Offset, PartitionReader,
+    ProducerGroup, TopicConfig, TopicPartition, walk,
 };
 use schemas::compat::Level;
 use schemas::registry::{Config, Decided, FIRST_FREE_ID, Record, RecordError, Registry, RegistryError};
@@ -16,10 +16,6 @@ use tokio::sync::{Mutex, Notify};
 pub const TOPIC: &str = "_schemas";
 /// Bytes in flight: a few schemas.
 const BUDGET_BYTES: usize = 8 << 20;
-/// Bytes of one fetch.
-const FETCH_BYTES: usize = 1 << 20;
-/// What is readable comes within this, from another machine too.
-const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// A batch of a compaction is closed at about this size.
 const BATCH_BYTES: usize = 512 << 10;
 /// Two processes on one Kafka may write at the same moment: who came second decides anew.
@@ -77,8 +73,22 @@ pub struct EmbeddedRegistry {
 /// Where the fold stands.
 struct Follower {
     reader: Box<dyn PartitionReader>,
-    scratch: Vec<u8>,
     records: usize,
+}
+
+/// The registry that a log holds, read and nothing else; a log without its topic holds an empty one.
+///
+/// # Errors
+/// [`OpenError`]; a record that cannot be read is never skipped.
+pub fn read_only(log: &dyn Log) -> Result<Registry, OpenError> {
+    let mut registry = Registry::new(FIRST_FREE_ID);
+    if let Some(topic) = log.topic(TOPIC) {
+        let at = TopicPartition { topic, partition: 0 };
+        let extent = log.extent(at)?;
+        let reader = log.reader(at, extent.start, Arc::new(Notify::new()))?;
+        Follower { reader, records: 0 }.catch_up(extent.high_watermark, |record| registry.apply(&record))?;
+    }
+    Ok(registry)
 }
 
 impl EmbeddedRegistry {
@@ -90,7 +100,7 @@ impl EmbeddedRegistry {
         let topic = log.ensure_topic(&topic())?;
         let at = TopicPartition { topic, partition: 0 };
         let reader = log.reader(at, log.extent(at)?.start, Arc::new(Notify::new()))?;
-        let mut follower = Follower { reader, scratch: Vec::new(), records: 0 };
+        let mut follower = Follower { reader, records: 0 };
         let mut registry = Registry::new(FIRST_FREE_ID);
         follower.catch_up(log.extent(at)?.high_watermark, |record| registry.apply(&record))?;
         let group = log.producer_group("registry", BUDGET_BYTES);
@@ -241,31 +251,12 @@ fn place(state: &mut Registry, subject: &str, builtin: &schemas::Builtin) -> Res
 impl Follower {
     /// Takes in every record up to `end`, what is readable now.
     fn catch_up(&mut self, end: Offset, mut apply: impl FnMut(Record)) -> Result<(), OpenError> {
-        while self.reader.position() < end {
-            let Some(fetched) = self.reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
-                let reason = format!("nothing came within {} s", FETCH_LIMIT.as_secs());
-                return Err(FetchError::Io { file: TOPIC.to_owned(), reason }.into());
-            };
-            let corrupt = |error: runtime::log::CorruptBatch| FetchError::Corrupt {
-                file: TOPIC.to_owned(),
-                offset: fetched.from,
-                byte: 0,
-                reason: error.to_string(),
-            };
-            for batch in Batches::new(&fetched.bytes) {
-                let batch = batch.map_err(corrupt)?;
-                for record in batch.records(&mut self.scratch).map_err(corrupt)? {
-                    let record = record.map_err(corrupt)?;
-                    if record.offset < fetched.from {
-                        continue;
-                    }
-                    let offset = record.offset;
-                    let record = Record::parse(record.key.unwrap_or_default(), record.value);
-                    apply(record.map_err(|error| OpenError::Record { offset, error })?);
-                    self.records += 1;
-                }
-            }
-        }
-        Ok(())
+        let Self { reader, records } = self;
+        walk(reader.as_mut(), TOPIC, end, |record| {
+            let (key, offset) = (record.key.unwrap_or_default(), record.offset);
+            apply(Record::parse(key, record.value).map_err(|error| OpenError::Record { offset, error })?);
+            *records += 1;
+            Ok(())
+        })
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use runtime::env::{BulkheadRuntime, Env};
 use runtime::log::{
-    AppendError, AppendOptions, BatchBuilder, Batches, Compression, Durability, FetchError, Log, TopicConfig,
-    TopicPartition,
+    AppendError, AppendOptions, BatchBuilder, Compression, Durability, FetchError, Log, TopicConfig, TopicPartition,
+    walk,
 };
 use runtime::service::ServiceDef;
 use schemas::frame::wire_id;
@@ -24,8 +24,6 @@ const AGAIN: Duration = Duration::from_secs(300);
 pub const LIVE_MS: i64 = 3 * 300_000;
 /// Old words are of no use: whoever lives has said it anew, and hands on what is known of writers that are gone.
 const RETENTION_MS: i64 = 3 * 24 * 3_600_000;
-const FETCH_BYTES: usize = 1 << 20;
-const FETCH_LIMIT: Duration = Duration::from_secs(10);
 const BUDGET_BYTES: usize = 4 << 20;
 /// Processes that are remembered: names come from configuration, and some make them up at each start.
 const INSTANCES_MAX: usize = 1_000;
@@ -247,31 +245,16 @@ pub fn read(log: &dyn Log, now_ms: i64) -> Result<Manifest, UsageError> {
         let at = TopicPartition { topic, partition: 0 };
         let extent = log.extent(at)?;
         let mut reader = log.reader(at, extent.start, Arc::new(Notify::new()))?;
-        let mut scratch = Vec::new();
-        while reader.position() < extent.high_watermark {
-            let Some(fetched) = reader.next_within(FETCH_BYTES, FETCH_LIMIT)? else {
-                let reason = format!("nothing came within {} s", FETCH_LIMIT.as_secs());
-                return Err(FetchError::Io { file: TOPIC.to_owned(), reason }.into());
-            };
-            let corrupt = |error: runtime::log::CorruptBatch| FetchError::Corrupt {
-                file: TOPIC.to_owned(),
-                offset: fetched.from,
-                byte: 0,
-                reason: error.to_string(),
-            };
-            for batch in Batches::new(&fetched.bytes) {
-                for record in batch.map_err(corrupt)?.records(&mut scratch).map_err(corrupt)? {
-                    let record = record.map_err(corrupt)?;
-                    let parsed = serde_json::from_slice(record.value.unwrap_or_default());
-                    let name = record.key.unwrap_or_default().to_vec();
-                    if let Ok(manifest) = parsed
-                        && (words.len() < INSTANCES_MAX || words.contains_key(&name))
-                    {
-                        words.insert(name, manifest);
-                    }
-                }
+        walk(reader.as_mut(), TOPIC, extent.high_watermark, |record| {
+            let parsed = serde_json::from_slice(record.value.unwrap_or_default());
+            let name = record.key.unwrap_or_default().to_vec();
+            if let Ok(manifest) = parsed
+                && (words.len() < INSTANCES_MAX || words.contains_key(&name))
+            {
+                words.insert(name, manifest);
             }
-        }
+            Ok::<(), FetchError>(())
+        })?;
     }
     put_together(log, words.into_values(), now_ms)
 }

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
+use schemas::registry::Guid;
 use serde_json::Value as Json;
 
 use super::VerifyError;
@@ -12,6 +13,9 @@ use super::ids::Ids;
 
 /// Frame of a value: a zero byte, then the id of its schema, big-endian.
 const FRAME_BYTES: usize = 5;
+
+/// The same with a GUID: a one, then its 16 bytes.
+const GUID_FRAME_BYTES: usize = 17;
 
 /// The built-in schemas by id, from 1.
 pub struct Schemas {
@@ -48,15 +52,22 @@ impl Schemas {
     /// # Errors
     /// In words: cut off, not framed, another schema, or bytes that do not follow it.
     pub fn decode(&self, name: &str, value: &[u8]) -> Result<Datum, String> {
-        let (id, mut datum) = split(value)?;
-        let decoded = match (self.own(id), self.ids.writers.get(&id)) {
+        let (id, mut datum) = match value.split_at_checked(GUID_FRAME_BYTES) {
+            Some(([1, guid @ ..], datum)) => (Err(guid), Cursor::new(datum)),
+            _ => split(value).map(|(id, datum)| (Ok(id), datum))?,
+        };
+        let (own, writer) = match id {
+            Ok(id) => (self.own(id), self.ids.writers.get(&id)),
+            Err(guid) => (None, guid.try_into().ok().and_then(|guid| self.ids.guids.get(&Guid(guid)))),
+        };
+        let decoded = match (own, writer) {
             (Some((found, _)), _) if found != name => return Err(format!("written as {found}, not as {name}")),
             (Some((_, schema)), _) => read(schema, None, &mut datum)?,
             (None, Some(writer)) => {
                 let own = self.all.iter().find(|(own, _)| *own == name).map(|(_, schema)| schema);
                 read(writer, own, &mut datum)?
             }
-            (None, None) => return Err(format!("schema {id} is unknown")),
+            (None, None) => return Err(format!("the schema {} is unknown", id.map_or_else(hex, |id| id.to_string()))),
         };
         let left = datum.get_ref().len() as u64 - datum.position();
         if left > 0 { Err(format!("{left} bytes behind the value")) } else { Ok(decoded) }
@@ -88,6 +99,10 @@ impl Schemas {
         let short = full.rsplit('.').next().unwrap_or(full);
         self.all.iter().find(|(name, _)| *name == short).map(|(name, schema)| (*name, schema))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Id and datum of a frame.

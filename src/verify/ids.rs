@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use apache_avro::Schema;
 use runtime::log::Log;
+use schemas::registry::Guid;
 use serde_json::Value as Json;
 
 use super::VerifyError;
@@ -19,6 +20,8 @@ pub struct Ids {
     pub own: BTreeMap<u32, String>,
     /// Schemas of others.
     pub writers: BTreeMap<u32, Schema>,
+    /// The same by GUID.
+    pub guids: BTreeMap<Guid, Schema>,
 }
 
 impl Ids {
@@ -45,9 +48,12 @@ impl Ids {
     }
 
     fn writer(&mut self, json: &Json) {
-        if let (Some(id), Some(text)) = (id(json), json["schema"].as_str())
-            && let Ok(schema) = Schema::parse_str(text)
-        {
+        let Some(text) = json["schema"].as_str() else { return };
+        let Ok(schema) = Schema::parse_str(text) else { return };
+        // A registry of ours derives the GUID from the text, one elsewhere has said it.
+        let said = json["guid"].as_str().and_then(|guid| guid.parse().ok());
+        self.guids.insert(said.unwrap_or_else(|| Guid::of(text, &[])), schema.clone());
+        if let Some(id) = id(json) {
             self.writers.insert(id, schema);
         }
     }

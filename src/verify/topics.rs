@@ -15,6 +15,8 @@ const FETCH_LIMIT: Duration = Duration::from_secs(10);
 /// Header that names the producer of a record (rule P6) and the one of a boundary (rule P10).
 const PROVENANCE: &[u8] = b"bh";
 const BOUNDARY: &[u8] = b"bh-boundary";
+/// Header of a value that has no frame: what would stand in front of it.
+const WRITER: &[u8] = b"__value_schema_id";
 /// First header of a replay.
 const REPLAY: &[u8] = b"bh-replay";
 
@@ -83,12 +85,18 @@ impl Entry {
             let (name, value) = header?;
             headers.push((name.to_vec(), value.unwrap_or_default().to_vec()));
         }
-        let header = |name: &[u8]| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value);
+        let mut value = record.value.map(<[u8]>::to_vec);
+        let header = |name: &[u8]| headers.iter().find(|(found, _)| found == name).map(|(_, value)| &value[..]);
+        // Beside the value or in front of it, the bytes that name a schema are the same; of another length they name none.
+        if let (Some(named), Some(datum)) = (header(WRITER), &mut value) {
+            let whole = matches!((named.first(), named.len()), (Some(0), 5) | (Some(1), 17));
+            *datum = if whole { [named, &datum[..]].concat() } else { Vec::new() };
+        }
         Ok(Self {
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             key: record.key.unwrap_or_default().to_vec(),
-            value: record.value.map(<[u8]>::to_vec),
+            value,
             // Only the first header is the producer's own: a dead letter carries those of its event behind it.
             origin: headers.first().filter(|(name, _)| name == PROVENANCE).and_then(|(_, value)| Origin::parse(value)),
             is_boundary: header(BOUNDARY).is_some(),

@@ -10,9 +10,10 @@ use bulkhead::registry::{EmbeddedRegistry, rest, serve};
 use runtime::env::{BulkheadRuntime, Env};
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
-use runtime::log::{AppendOptions, BatchBuilder, Compression, Log, TopicPartition};
+use runtime::log::{AppendOptions, BatchBuilder, Compression, FetchError, Log, TopicPartition, walk};
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
+use schemas::frame::VALUE_HEADER;
 
 /// A registry in a temporary directory.
 pub struct Served {
@@ -56,14 +57,37 @@ pub fn open_log(env: &Env, data: &Path) -> Arc<dyn Log> {
 
 /// Appends values to the first partition of a topic, as a producer of somebody else does.
 pub async fn append(env: &Env, log: &dyn Log, topic: &str, values: &[Vec<u8>]) {
+    let values: Vec<_> = values.iter().map(|value| (value.clone(), None)).collect();
+    append_headed(env, log, topic, &values).await;
+}
+
+/// The same with the header that names the schema of a value, where there is one.
+pub async fn append_headed(env: &Env, log: &dyn Log, topic: &str, values: &[(Vec<u8>, Option<Vec<u8>>)]) {
     let topic = log.topic(topic).expect("the platform has made it");
     let group = log.producer_group("test", 1 << 20);
     let mut batch = BatchBuilder::new(Compression::None);
-    for value in values {
-        batch.push(env.clock.wall_ms(), Some(b"user"), Some(value), &[]).expect("small");
+    for (value, header) in values {
+        let header = header.as_ref().map(|header| (VALUE_HEADER.as_bytes(), &header[..]));
+        batch.push(env.clock.wall_ms(), Some(b"user"), Some(value), header.as_slice()).expect("small");
     }
     let options = AppendOptions { group, fence: None };
     log.append(TopicPartition { topic, partition: 0 }, batch.finish(), options).await.expect("appended");
+}
+
+/// Dead letters of a topic's first partition: value, code and message.
+pub fn letters(log: &dyn Log, topic: &str) -> Vec<(Vec<u8>, String, String)> {
+    let name = format!("{topic}-dlq");
+    let at = TopicPartition { topic: log.topic(&name).expect("made at start"), partition: 0 };
+    let mut reader = log.reader(at, 0, Arc::default()).expect("a reader");
+    let end = log.extent(at).expect("an extent").high_watermark;
+    let mut found = Vec::new();
+    let read = walk(reader.as_mut(), &name, end, |record| {
+        let text = |name: &[u8]| String::from_utf8_lossy(record.headers.get(name).unwrap_or_default()).into_owned();
+        found.push((record.value.unwrap_or_default().to_vec(), text(b"bh-code"), text(b"bh-message")));
+        Ok::<(), FetchError>(())
+    });
+    read.expect("whole");
+    found
 }
 
 /// A click pixel of a newer writer, whose schema has one field more, at the front, so that its bytes mean nothing to the old
@@ -71,7 +95,14 @@ pub async fn append(env: &Env, log: &dyn Log, topic: &str, values: &[Vec<u8>]) {
 pub fn newer_click_pixel(timestamp_ms: i64) -> (String, Vec<u8>) {
     let own = schemas::builtin_by_id(ClickPixel::SCHEMA_ID).expect("built in");
     let field = r#""fields": [{"name": "added", "type": "string", "default": "", "doc": "New."},"#;
-    let event = ClickPixel { bid_id: "b", timestamp: timestamp_ms, ..ClickPixel::default() };
+    let event = ClickPixel {
+        bid_id: "b",
+        timestamp: timestamp_ms,
+        campaign_id: "c",
+        creative_id: "x",
+        placement_id: "p",
+        ..ClickPixel::default()
+    };
     let mut datum = vec![4, b'h', b'i'];
     event.encode(&mut datum);
     (own.avsc.replacen("\"fields\": [", field, 1), datum)

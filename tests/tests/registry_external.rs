@@ -12,6 +12,7 @@ use bulkhead::registry::external::External;
 use bulkhead::registry::{HttpRegistry, RegistryFailure, SchemaRegistry};
 use runtime::env::Env;
 use runtime::writers::{Found, WriterSchemas};
+use schemas::frame::Writer;
 use schemas::registry::{Submission, VersionSpec};
 use tests::program;
 use tests::registry_kit::Served;
@@ -90,13 +91,13 @@ fn a_server_that_misbehaves_is_told_apart_from_one_that_says_no() {
 /// Asks again and again, as a paused partition does.
 fn settle(external: &External, id: u32, done: impl Fn(&Found) -> bool) -> Found {
     for _ in 0..400 {
-        let found = external.find(id);
+        let found = external.find(Writer::Id(id));
         if done(&found) {
             return found;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("id {id} did not settle: {:?}", external.find(id));
+    panic!("id {id} did not settle: {:?}", external.find(Writer::Id(id)));
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn an_unknown_id_is_known_absent_or_away() {
     let id = register("\"int\"");
     let external = External::start(&env, directory.path(), client(served.address)).expect("starts");
     // Asked for in the background: until the answer is there nobody can say.
-    assert!(matches!(external.find(id), Found::Away(_)));
+    assert!(matches!(external.find(Writer::Id(id)), Found::Away(_)));
     let found = settle(&external, id, |found| matches!(found, Found::Schema(_)));
     assert!(matches!(found, Found::Schema(schema) if schema.canonical_form() == "\"int\""));
     settle(&external, 4_000, |found| matches!(found, Found::Absent));
@@ -121,16 +122,16 @@ fn an_unknown_id_is_known_absent_or_away() {
     let (address, calls) = server(b"HTTP/1.1 503 Away\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     let external = External::start(&env, directory.path(), client(address)).expect("starts");
     // Ids of another URL are other ids: nothing of the first registry's cache is believed.
-    assert!(matches!(external.find(id), Found::Away(_)));
+    assert!(matches!(external.find(Writer::Id(id)), Found::Away(_)));
     settle(&external, id, |found| matches!(found, Found::Away(why) if why.contains("503")));
     let before = calls.load(Ordering::SeqCst);
     for _ in 0..1_000 {
-        assert!(matches!(external.find(id), Found::Away(_)));
+        assert!(matches!(external.find(Writer::Id(id)), Found::Away(_)));
     }
     assert!(calls.load(Ordering::SeqCst) <= before + 1, "a registry that is away is left alone for a while");
     drop(external);
     let again = External::start(&env, directory.path(), client(served.address)).expect("starts");
-    assert!(matches!(again.find(id), Found::Schema(_)), "from the disk, at once");
+    assert!(matches!(again.find(Writer::Id(id)), Found::Schema(_)), "from the disk, at once");
 }
 
 /// Topics are made for a platform that will start: without its schemas it would not.

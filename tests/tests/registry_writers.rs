@@ -1,19 +1,18 @@
-//! Records of writers that are not of this binary: with a schema that the registry knows they are read, with an id that
-//! nobody knows they are dead letters, and the recount agrees.
+//! Records of writers that are not of this binary: with a schema that the registry knows, by id or GUID, in front of the value
+//! or in a header, they are read; with one that nobody knows they are dead letters; the recount and `tap` agree.
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use bulkhead::registry::EmbeddedRegistry;
 use runtime::env::Env;
-use runtime::log::{Batches, TopicPartition};
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
+use schemas::frame::MAGIC_GUID;
 use schemas::registry::Submission;
 use serde_json::Value;
 use tests::program;
-use tests::registry_kit::{append, framed, newer_click_pixel, open_log};
+use tests::registry_kit::{append_headed, framed, letters, newer_click_pixel, open_log};
 
 const TOPIC: &str = "click-pixels";
 
@@ -34,61 +33,64 @@ fn other_writers_are_read_and_strangers_set_aside() {
     let env = Env::production();
     // Makes the topics and registers what is built in.
     up(data);
-    block(async {
+    let (id, guid) = block(async {
         let log = open_log(&env, data);
         let registry = EmbeddedRegistry::open(&env, log.clone()).await.expect("a registry");
         let (newer, new) = newer_click_pixel(env.clock.wall_ms());
         let submission = Submission::of(newer);
         let registered = registry.write(|state| state.register("click-pixels-value", &submission)).await;
         let id = registered.expect("compatible").id;
-        // The same in the old form: without the added field.
-        let values = [framed(ClickPixel::SCHEMA_ID, &new[3..]), framed(id, &new), framed(7_777, &new)];
-        append(&env, log.as_ref(), TOPIC, &values).await;
+        let guid = registry.read().by_id(id).expect("registered").guid;
+        let guid = [&[MAGIC_GUID], &guid.0[..]].concat();
+        // The same in the old form, without the added field; then named by its GUID, and by a header in both ways.
+        let values = [
+            (framed(ClickPixel::SCHEMA_ID, &new[3..]), None),
+            (framed(id, &new), None),
+            (framed(7_777, &new), None),
+            ([&guid[..], &new].concat(), None),
+            (new.clone(), Some(guid.clone())),
+            (new.clone(), Some(framed(id, &[]))),
+            (new[3..].to_vec(), Some(framed(ClickPixel::SCHEMA_ID, &[]))),
+            (new.clone(), Some(vec![MAGIC_GUID; 17])),
+        ];
+        append_headed(&env, log.as_ref(), TOPIC, &values).await;
         log.close().await;
+        (id, guid)
     });
     up(data);
 
-    let env = Env::production();
-    let codes = block(async {
+    let found = block(async {
         let log = open_log(&env, data);
-        let topic = log.topic("click-pixels-dlq").expect("made at start");
-        let at = TopicPartition { topic, partition: 0 };
-        let mut reader = log.reader(at, 0, Arc::default()).expect("a reader");
-        let (mut found, mut scratch) = (Vec::new(), Vec::new());
-        while let Some(fetched) = reader.try_next(1 << 20).expect("read") {
-            for batch in Batches::new(&fetched.bytes) {
-                for record in batch.expect("whole").records(&mut scratch).expect("whole") {
-                    let record = record.expect("whole");
-                    let text = format!(
-                        "{:?}",
-                        record
-                            .headers
-                            .map(|h| h.map(|(n, v)| {
-                                let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-                                (text(n), text(v.unwrap_or_default()))
-                            }))
-                            .collect::<Result<Vec<_>, _>>()
-                            .expect("headers")
-                    );
-                    found.push((record.value.map(<[u8]>::to_vec).unwrap_or_default(), text));
-                }
-            }
-        }
+        let found = letters(log.as_ref(), TOPIC);
         log.close().await;
         found
     });
-    let unknown: Vec<_> = codes.iter().filter(|(_, headers)| headers.contains("SCHEMA_VIOLATION")).collect();
-    assert_eq!(unknown.len(), 1, "{codes:?}");
-    // Untouched, with the id that nobody knows.
-    assert!(unknown[0].0.starts_with(&framed(7_777, &[])) && unknown[0].1.contains("7777"), "{unknown:?}");
+    // Only what nobody knows, untouched; all others are one click, and repetitions of it.
+    let told: Vec<_> = found.iter().map(|(_, code, _)| code.as_str()).collect();
+    assert_eq!(told, ["SCHEMA_VIOLATION"; 2], "{found:?}");
+    assert!(found[0].0.starts_with(&framed(7_777, &[])) && found[0].2.contains("7777"), "{found:?}");
+    assert!(found[1].2.contains("schema GUID"), "{found:?}");
 
-    let out = Command::new(program::built("bulkhead", "bulkhead"))
-        .args(["verify", "--output", "json", "--data"])
-        .arg(data)
-        .output()
-        .expect("runs");
-    let report: Value = serde_json::from_slice(&out.stdout).expect("JSON");
-    assert_eq!((out.status.success(), &report["ok"]), (true, &Value::from(true)), "{report}");
+    let report = json(data, &["verify", "--output", "json", "--data"]);
+    assert_eq!(report["ok"], true, "{report}");
     let taken = &report["offsets"]["click-pixels/tracking"];
-    assert_eq!((&taken["events"], &taken["unaccounted"]), (&Value::from(3), &Value::from(0)), "{report}");
+    let counts = ["events", "done", "duplicate", "dead_lettered", "unaccounted"].map(|name| taken[name].as_u64());
+    assert_eq!(counts, [8, 1, 5, 2, 0].map(Some), "{report}");
+
+    // Each is shown as its own writer wrote it.
+    let shown = json(data, &["tap", TOPIC, "--output", "json", "--data"]);
+    let events = shown["events"].as_array().expect("events");
+    let added: Vec<_> = events.iter().map(|event| event["value"]["added"].as_str()).collect();
+    let hi = Some("hi");
+    assert_eq!(added, [None, hi, None, hi, hi, hi, None, None], "{shown} {id} {guid:?}");
+    let strange: Vec<_> = events.iter().map(|event| event["value"]["unreadable"].is_string()).collect();
+    assert_eq!(strange, [false, false, true, false, false, false, false, true], "{shown}");
+}
+
+/// What a command says of the directory; it succeeds.
+fn json(data: &Path, line: &[&str]) -> Value {
+    let out = Command::new(program::built("bulkhead", "bulkhead")).args(line).arg(data).output().expect("runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{line:?}: {said} {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_str(&said).expect("JSON")
 }

@@ -3,6 +3,8 @@
 //! Spring's names with Spring's encodings (partition as four bytes, offset and timestamp as eight, big-endian), so that
 //! tools that know them find their way, and ours as text. `bh-headers` ends ours and says how many of the event's follow.
 
+use schemas::frame::{VALUE_HEADER, Writer, split_headed};
+
 use super::plain::plain;
 use super::replay::ReplayOf;
 use super::{fingerprint, replay};
@@ -92,7 +94,8 @@ pub fn write(
         (b"bh-last-failed-at", text(&failed.last_ms.to_string())),
     ];
     headers.extend(reason.field.map(|field| (&b"bh-field"[..], text(field))));
-    if let Some(id) = record.value.and_then(|value| schemas::frame::schema_id(value).ok()) {
+    let named = record.headers.get(VALUE_HEADER.as_bytes());
+    if let Some(Ok((Writer::Id(id), _))) = record.value.map(|value| split_headed(named, value)) {
         headers.push((b"bh-schema-id", text(&id.to_string())));
     }
     headers.extend(trace.map(|trace| (&b"bh-trace"[..], trace.to_hex().into_bytes())));

@@ -14,6 +14,7 @@ pub mod segment;
 pub mod storage;
 mod times;
 mod varint;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 pub use batch::{Batch, Batches, Compression, CorruptBatch};
 pub use builder::{BatchBuilder, BatchFull};
 pub use record::{Header, Headers, Record, Records};
+pub use walk::walk;
 
 /// Position of a record in a partition. Offsets increase; gaps are allowed.
 pub type Offset = i64;

@@ -358,7 +358,7 @@ impl Shard {
     fn try_out(&mut self, topic: &'static Topic, partition: u32, record: &Record<'_>) -> Attempt {
         let mut translated = Vec::new();
         let value = record.value.unwrap_or_default();
-        let value = match self.ctx.writers.own(topic.schema_id, value, &mut translated) {
+        let value = match self.ctx.writers.own(topic.schema_id, value, &record.headers, &mut translated) {
             Ok(value) => value,
             Err(failure) => return Attempt::Failed(failure),
         };

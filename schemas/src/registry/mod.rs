@@ -23,7 +23,6 @@ pub use judge::Verdict;
 pub use record::{Record, RecordError, SchemaRecord};
 pub use types::{Config, Content, Deleted, Guid, Mode, Reference, Submission, VersionSpec, Versioned};
 
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -114,7 +113,7 @@ impl Registry {
     fn is_void(&self, record: &SchemaRecord) -> bool {
         let SchemaRecord { subject, version, id, .. } = record;
         let other_id = self.subjects.get(subject).and_then(|all| all.get(version)).is_some_and(|known| known.id != *id);
-        let guid = guid(&record.schema, &record.references);
+        let guid = Guid::of(&record.schema, &record.references);
         other_id || self.content(*id).is_some_and(|held| held.guid != guid)
     }
 
@@ -132,7 +131,7 @@ impl Registry {
 
     fn apply_schema(&mut self, record: &SchemaRecord) {
         let SchemaRecord { subject, version, id, .. } = record;
-        let guid = guid(&record.schema, &record.references);
+        let guid = Guid::of(&record.schema, &record.references);
         let all = self.subjects.entry(subject.clone()).or_default();
         let is_new = all.insert(*version, Version { id: *id, deleted: record.deleted }).is_none();
         let content =
@@ -206,30 +205,9 @@ fn record_of(subject: &str, version: u32, id: u32, content: &Content, deleted: b
     }
 }
 
-/// The identity of a schema: its canonical text and what it builds on.
-fn guid(text: &str, references: &[Reference]) -> Guid {
-    let mut hash = Sha256::new();
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text);
-    for Reference { name, subject, version } in references {
-        for part in [name, subject] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.update(version.to_be_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    // A UUID of version 8: sixteen bytes of our own making.
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    Guid(bytes)
-}
-
 impl Content {
     fn new(text: String, references: Vec<Reference>) -> Self {
-        let guid = guid(&text, &references);
+        let guid = Guid::of(&text, &references);
         Self { text: Arc::from(text), references: references.into(), guid }
     }
 }

@@ -4,6 +4,7 @@ use super::RegistryError;
 use super::record::RecordError;
 use crate::compat::Level;
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -163,6 +164,29 @@ pub struct Content {
 /// Sixteen bytes that name a schema in every registry that computes them as this one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guid(pub [u8; 16]);
+
+impl Guid {
+    /// The identity of a schema: its canonical text and what it builds on.
+    pub fn of(text: &str, references: &[Reference]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+        for Reference { name, subject, version } in references {
+            for part in [name, subject] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            hash.update(version.to_be_bytes());
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        // A UUID of version 8: sixteen bytes of our own making.
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
+    }
+}
 
 impl std::fmt::Display for Guid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
