@@ -1,7 +1,7 @@
 //! Configuration: flag, then environment, then file, then default. Typed; every key stands once in `keys`; everything that is
 //! wrong is told at once, with its place.
 
-mod file;
+pub mod file;
 pub mod keys;
 pub mod reference;
 

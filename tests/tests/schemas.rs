@@ -60,6 +60,15 @@ fn check_and_decode_answer_as_documented() {
     let transitive = schemas(folder, level);
     assert_eq!((transitive.code, transitive.json()["incompatibilities"].as_array().unwrap().len()), (1, 1));
     assert_eq!(schemas(folder, &level.replace("FULL_TRANSITIVE", "FULL")).code, 0);
+    // Two fields that claim one name: Java's verdict is "compatible", the decoder stops, and the report says both.
+    let claims = r#"{"name":"x","type":"string","aliases":["id"]},{"name":"y","type":"string","aliases":["id"]}"#;
+    put("claims.avsc", &event(claims));
+    let refuted = schemas(folder, "check --reader claims.avsc --writer v1.avsc --output json");
+    let report = refuted.json();
+    let said = (&report["compatible"], &report["decode_proof"]["ok"], &report["ok"]);
+    assert_eq!((refuted.code, said), (1, (&json!(true), &json!(false), &json!(false))));
+    assert!(report["lints"].as_array().unwrap().iter().any(|lint| lint["rule"] == "ambiguous_alias"));
+    assert!(schemas(folder, "check --reader claims.avsc --writer v1.avsc").stdout.contains("READERS STOP"));
     // A removed field is compatible for Java and against the house's rule.
     let removed = "check --level FULL_TRANSITIVE --candidate v1.avsc --history v2.avsc --output json";
     let report = schemas(folder, removed);

@@ -128,7 +128,7 @@ fn finish(args: &CheckArgs, report: &Report, output: Output) -> Result<ExitCode,
         let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
         std::fs::write(path, sarif::log(report).to_string()).map_err(named)?;
     }
-    report.print(output);
+    report.print(output, args.policy);
     Ok(report.exit_code(args.policy))
 }
 

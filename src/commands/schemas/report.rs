@@ -61,21 +61,27 @@ impl Report {
         }
     }
 
-    /// 0: it holds. A decoder that cannot read what is compatible breaks consumers as surely as a verdict.
-    pub fn exit_code(&self, policy: bool) -> ExitCode {
+    /// Whether it holds, what the exit code says. A decoder that cannot read what is compatible breaks consumers as surely as
+    /// a verdict.
+    pub fn holds(&self, policy: bool) -> bool {
         let denied = policy && self.lints.iter().any(|l| l.level == LintLevel::Deny);
         let refuted = self.proof.as_ref().is_some_and(|p| p.failed.is_some());
-        ExitCode::from(u8::from(!self.compatible() || denied || refuted))
+        self.compatible() && !denied && !refuted
     }
 
-    pub fn print(&self, output: Output) {
+    /// 0: it holds.
+    pub fn exit_code(&self, policy: bool) -> ExitCode {
+        ExitCode::from(u8::from(!self.holds(policy)))
+    }
+
+    pub fn print(&self, output: Output, policy: bool) {
         match output {
-            Output::Json => println!("{}", self.json()),
+            Output::Json => println!("{}", self.json(policy)),
             Output::Text => print!("{}", self.text()),
         }
     }
 
-    fn json(&self) -> Json {
+    fn json(&self, policy: bool) -> Json {
         let finding = |f: &Finding| {
             let mut json = json!({
                 "path": f.what.path, "kind": f.what.kind.as_str(), "why": f.what.why, "fix": f.what.fix,
@@ -88,6 +94,7 @@ impl Report {
         };
         let lint = |l: &Lint| json!({"rule": l.rule, "level": l.level.as_str(), "path": l.path, "message": l.message});
         json!({
+            "ok": self.holds(policy),
             "compatible": self.compatible(),
             "incompatibilities": self.incompatibilities.iter().map(finding).collect::<Vec<_>>(),
             "lints": self.lints.iter().map(lint).collect::<Vec<_>>(),
@@ -103,7 +110,12 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let verdict = if self.compatible() { "compatible" } else { "BREAKS the promise" };
+        let refuted = self.proof.as_ref().is_some_and(|p| p.failed.is_some());
+        let verdict = match self.compatible() {
+            true if refuted => "compatible by the rules, but READERS STOP",
+            true => "compatible",
+            false => "BREAKS the promise",
+        };
         let mut text = format!("{verdict}: {}\n", self.sentence);
         for f in &self.incompatibilities {
             let between = f.between.as_ref().map_or_else(String::new, |b| format!(" ({b})"));
