@@ -1,4 +1,4 @@
-//! apache-avro: through `Value`, through serde, with a reader's schema; serde_avro_fast: through serde.
+//! apache-avro: through `Value`, through serde, with a reader's schema.
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
 use schemas::{events::ImpressionEvent, frame};
@@ -35,51 +35,22 @@ struct Borrowed<'a> {
     metadata: BTreeMap<&'a str, &'a str>,
 }
 
-/// The same for reading, borrowed: what serde_avro_fast can hand out.
-#[derive(Deserialize)]
-pub struct Lent<'a> {
-    event_id: &'a str,
-    timestamp: i64,
-    campaign_id: &'a str,
-    creative_id: &'a str,
-    placement_id: &'a str,
-    user_id: Option<&'a str>,
-    bid_price_micros: i64,
-    win_price_micros: i64,
-    #[serde(borrow)]
-    metadata: BTreeMap<&'a str, &'a str>,
-}
-
-impl Lent<'_> {
-    /// Whether everything is as our decoder read it.
-    pub fn same(&self, event: &ImpressionEvent<'_>) -> bool {
-        let texts = [self.event_id, self.campaign_id, self.creative_id, self.placement_id];
-        texts == [event.event_id, event.campaign_id, event.creative_id, event.placement_id]
-            && (self.timestamp, self.user_id) == (event.timestamp, event.user_id)
-            && (self.bid_price_micros, self.win_price_micros) == (event.bid_price_micros, event.win_price_micros)
-            && self.metadata.iter().all(|(key, value)| event.metadata.get(key) == Some(*value))
-    }
-}
-
 /// Schemas that live as long as the benchmark.
 pub struct Apache {
     same: GenericDatumReader<'static>,
     resolving: GenericDatumReader<'static>,
     writer: GenericDatumWriter<'static>,
-    fast: serde_avro_fast::Schema,
 }
 
 impl Apache {
     /// Readers and writer for the event and its older version.
     pub fn new(event: &str, older: &str) -> Result<Self, Box<dyn Error>> {
-        let fast = event.parse()?;
         let event: &'static Schema = Box::leak(Box::new(Schema::parse_str(event)?));
         let older: &'static Schema = Box::leak(Box::new(Schema::parse_str(older)?));
         Ok(Self {
             same: GenericDatumReader::builder(event).build()?,
             resolving: GenericDatumReader::builder(older).reader_schema(event).build()?,
             writer: GenericDatumWriter::builder(event).build()?,
-            fast,
         })
     }
 
@@ -91,11 +62,6 @@ impl Apache {
     /// Decodes to a struct.
     pub fn serde(&self, message: &[u8]) -> Option<Owned> {
         self.same.read_deser(&mut frame::split(message).ok()?.1).ok()
-    }
-
-    /// Decodes to a struct that borrows, with serde_avro_fast.
-    pub fn fast<'m>(&self, message: &'m [u8]) -> Option<Lent<'m>> {
-        serde_avro_fast::from_datum_slice(frame::split(message).ok()?.1, &self.fast).ok()
     }
 
     /// Decodes the older version to a `Value` of the newer.
