@@ -2,8 +2,7 @@
 //! taken. What cannot be entered is not done. Dead letters have an audit of their own, whose rows are their jobs.
 
 use axum::http::{HeaderMap, StatusCode};
-use runtime::log::{AppendOptions, BatchBuilder, Compression, Durability, Log, TopicConfig, TopicPartition};
-use runtime::topology::days;
+use runtime::log::{AppendOptions, BatchBuilder, Compression, Log, TopicPartition};
 use schemas::events::AdminAction;
 use serde_json::Value;
 
@@ -39,14 +38,7 @@ pub async fn entered(state: &State, actor: &str, action: &str, order: &Value) ->
 }
 
 async fn append(log: &dyn Log, row: &AdminAction<'_>) -> Result<(), String> {
-    let config = TopicConfig {
-        name: TOPIC.into(),
-        partitions: 1,
-        durability: Durability::Synced,
-        retention_ms: days(400),
-        compacted: false,
-    };
-    let topic = log.ensure_topic(&config).map_err(|error| error.to_string())?;
+    let topic = log.ensure_topic(&crate::dlq::audit::config(TOPIC)).map_err(|error| error.to_string())?;
     let (mut value, mut builder) = (Vec::new(), BatchBuilder::new(Compression::None));
     schemas::frame::encode(row, &mut value);
     let key = row.action.as_bytes();

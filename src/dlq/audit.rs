@@ -78,18 +78,18 @@ pub struct Row {
     pub replays: u32,
 }
 
+/// The topic of an audit: one partition, so that its order is the order of what was done, kept for 400 days.
+pub fn config(name: &str) -> TopicConfig {
+    let (durability, retention_ms) = (Durability::Synced, days(400));
+    TopicConfig { name: name.into(), partitions: 1, durability, retention_ms, compacted: false }
+}
+
 /// Makes the topic if it is not there.
 ///
 /// # Errors
 /// The log refuses.
 fn ensure(log: &dyn Log) -> Result<TopicPartition, DlqError> {
-    let config = TopicConfig {
-        name: TOPIC.into(),
-        partitions: 1,
-        durability: Durability::Synced,
-        retention_ms: days(400),
-        compacted: false,
-    };
+    let config = config(TOPIC);
     Ok(TopicPartition { topic: log.ensure_topic(&config)?, partition: 0 })
 }
 
