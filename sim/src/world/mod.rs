@@ -226,7 +226,7 @@ fn log_config() -> SegmentLogConfig {
 /// Opens the log of an empty disk. A process that dies in that is started again, like any other.
 fn first_log(env: &Env, storage: &MemoryStorage, disk: &Disk) -> Result<Arc<dyn Log>, WorldError> {
     loop {
-        match EmbeddedLog::open(env, Arc::new(storage.clone()), log_config()) {
+        match EmbeddedLog::open(env, Arc::new(storage.mount()), log_config()) {
             Ok(log) => return Ok(log),
             Err(_) if disk.done().died => {
                 storage.crash(&mut env.random.stream("crash/first"));

@@ -156,7 +156,7 @@ impl World {
         if self.scenario.kafka {
             return Some(self.log.clone());
         }
-        match EmbeddedLog::open(&self.env, Arc::new(self.storage.clone()), log_config()) {
+        match EmbeddedLog::open(&self.env, Arc::new(self.storage.mount()), log_config()) {
             Ok(log) => Some(log),
             Err(error) => {
                 self.trace.record("open", "failed", &[], error.to_string().as_bytes());

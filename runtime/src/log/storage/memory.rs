@@ -2,7 +2,8 @@
 //!
 //! Modelled on what file systems and disks do to programs that forget a sync: sectors of 512 bytes survive one by one, in
 //! any order; a grown file may keep its length and lose its bytes; names are durable only after their directory was
-//! synced, and those of one directory are lost from the end. After `crash` every old handle is dead, as its process is.
+//! synced, and those of one directory are lost from the end. After `crash` or `kill` every old handle and mount is dead, as its
+//! process is.
 
 mod file;
 mod names;
@@ -100,6 +101,8 @@ struct Inner {
 #[derive(Clone)]
 pub struct MemoryStorage {
     inner: Arc<Mutex<Inner>>,
+    /// The generation of the process that mounted it; `None`: outside of every process, always alive.
+    mounted: Option<u64>,
 }
 
 impl Default for MemoryStorage {
@@ -119,7 +122,13 @@ impl MemoryStorage {
             delay_us: 0,
             capacity_bytes: u64::MAX,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), mounted: None }
+    }
+
+    /// The disk as a process of now sees it: dead with that process, whatever of its code still runs afterwards.
+    pub fn mount(&self) -> Self {
+        let mounted = Some(self.lock_inner().generation);
+        Self { inner: self.inner.clone(), mounted }
     }
 
     /// Replaces the hook.
@@ -153,6 +162,7 @@ impl MemoryStorage {
         inner.generation += 1;
         inner.killed = false;
         inner.locked = false;
+        inner.delay_us = 0;
     }
 
     /// Turns one bit of a file over, on the medium itself.
@@ -165,6 +175,11 @@ impl MemoryStorage {
 
     fn lock_inner(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
+    }
+
+    /// Whose call it is: of the process that mounted the disk, else of whichever lives.
+    fn generation(&self) -> u64 {
+        self.mounted.unwrap_or_else(|| self.lock_inner().generation)
     }
 
     /// Runs one call under its fault: `act` gets the inner state and how many bytes of a write to take.
@@ -222,7 +237,7 @@ impl Storage for MemoryStorage {
     }
 
     fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn StorageFile>, StorageError> {
-        let generation = self.lock_inner().generation;
+        let generation = self.generation();
         let call = Call { kind: CallKind::Open, file: name, offset: 0, content: &[] };
         let state = self.call(generation, &call, |inner, _| match inner.names.find(name) {
             Some(state) => Ok(state),
@@ -233,7 +248,7 @@ impl Storage for MemoryStorage {
     }
 
     fn create_dir(&self, name: &str) -> Result<(), StorageError> {
-        let generation = self.lock_inner().generation;
+        let generation = self.generation();
         let call = Call { kind: CallKind::CreateDir, file: name, offset: 0, content: &[] };
         self.call(generation, &call, |inner, _| {
             inner.names.create_dir(name);
@@ -246,13 +261,13 @@ impl Storage for MemoryStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-        let generation = self.lock_inner().generation;
+        let generation = self.generation();
         let call = Call { kind: CallKind::Rename, file: from, offset: 0, content: to.as_bytes() };
         self.call(generation, &call, |inner, _| inner.names.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> Result<(), StorageError> {
-        let generation = self.lock_inner().generation;
+        let generation = self.generation();
         let call = Call { kind: CallKind::Remove, file: name, offset: 0, content: &[] };
         self.call(generation, &call, |inner, _| {
             inner.names.remove(name);
@@ -261,7 +276,7 @@ impl Storage for MemoryStorage {
     }
 
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError> {
-        let generation = self.lock_inner().generation;
+        let generation = self.generation();
         let call = Call { kind: CallKind::SyncDir, file: dir, offset: 0, content: &[] };
         self.call(generation, &call, |inner, taken| {
             if taken != SKIP {
@@ -277,16 +292,22 @@ impl Storage for MemoryStorage {
     }
 
     fn lock(&self) -> Result<Box<dyn Send + Sync>, StorageError> {
+        let generation = self.generation();
         let mut inner = self.lock_inner();
+        if inner.generation != generation {
+            return Err(StorageError::Dead { file: "LOCK".to_owned() });
+        }
         if inner.locked {
             return Err(StorageError::InUse { dir: self.describe(), holder: "another simulated process".to_owned() });
         }
         inner.locked = true;
-        Ok(Box::new(Held { storage: self.clone(), generation: inner.generation }))
+        Ok(Box::new(Held { storage: self.clone(), generation }))
     }
 
     fn take_delay_us(&self) -> u64 {
-        std::mem::take(&mut self.lock_inner().delay_us)
+        let generation = self.generation();
+        let mut inner = self.lock_inner();
+        if inner.generation == generation { std::mem::take(&mut inner.delay_us) } else { 0 }
     }
 }
 

@@ -66,7 +66,7 @@ fn slots(topics: &[TopicId]) -> impl Iterator<Item = TopicPartition> {
 /// One life: open, check what earlier lives left, append and trim until the process dies.
 async fn live(storage: &MemoryStorage, rng: &mut fastrand::Rng, oracle: &mut Oracle, life: u64) -> Result<(), ()> {
     let env = Env::simulation(life, 0);
-    let opened = EmbeddedLog::open(&env, Arc::new(storage.clone()), tiny());
+    let opened = EmbeddedLog::open(&env, Arc::new(storage.mount()), tiny());
     let log = match opened {
         Ok(log) => log,
         Err(OpenError::Storage(_)) => return Err(()),

@@ -140,3 +140,46 @@ fn segments_that_meet_a_full_disk_are_filled_later() {
         assert_eq!(read_all(&*log, to).unwrap(), [(0, vec![1]), (1, vec![3])]);
     });
 }
+
+/// Every sync of the journal takes 5 s.
+struct SlowSyncs;
+
+impl StorageHook for SlowSyncs {
+    fn decide(&mut self, call: &Call<'_>) -> Fault {
+        let is_slow = call.kind == CallKind::Sync && call.file.starts_with("journal");
+        if is_slow { Fault::Slow { delay_us: 5_000_000 } } else { Fault::None }
+    }
+}
+
+#[test]
+fn what_still_runs_of_a_killed_process_writes_nothing_beside_the_next() {
+    let storage = MemoryStorage::new();
+    filled(&storage, 4);
+    block_on(async {
+        let env = Env::simulation(2, 0);
+        // Nothing to replay: the next opens its segments only when it fills them.
+        reopen(&storage).unwrap().close().await;
+        storage.set_hook(Some(Box::new(SlowSyncs)));
+        let dead = EmbeddedLog::open(&env, Arc::new(storage.mount()), tiny()).unwrap();
+        let group = dead.producer_group("test", 1 << 20);
+        let of = |partition| TopicPartition { topic: dead.topic("t").unwrap(), partition };
+        let hangs = dead.append(of(0), batch(&[vec![7; 500]], 9), AppendOptions { group, fence: None });
+        env.clock.sleep(std::time::Duration::from_secs(1)).await;
+        storage.kill();
+        storage.set_hook(None);
+
+        let next = EmbeddedLog::open(&env, Arc::new(storage.mount()), tiny()).unwrap();
+        let group = next.producer_group("test", 1 << 20);
+        for n in 0..3 {
+            next.append(of(0), batch(&[vec![n; 700]], 10), AppendOptions { group, fence: None }).await.unwrap();
+        }
+        let before = read_all(&*next, of(0)).unwrap();
+        // The sync of the dead comes back only now; it was made, but there is no process that could go on.
+        let _ = hangs.await;
+        env.clock.sleep(std::time::Duration::from_secs(10)).await;
+        assert_eq!(read_all(&*next, of(0)).unwrap(), before);
+        next.close().await;
+        let after = EmbeddedLog::open(&env, Arc::new(storage.mount()), tiny()).unwrap();
+        assert_eq!(read_all(&*after, of(0)).unwrap(), before);
+    });
+}

@@ -86,7 +86,7 @@ fn read_all(log: &dyn Log, of: TopicPartition) -> Result<Vec<(Offset, Vec<u8>)>,
 fn filled(storage: &MemoryStorage, appends: usize) {
     block_on(async {
         let env = Env::simulation(1, 0);
-        let log = EmbeddedLog::open(&env, Arc::new(storage.clone()), tiny()).unwrap();
+        let log = EmbeddedLog::open(&env, Arc::new(storage.mount()), tiny()).unwrap();
         let group = log.producer_group("test", 1 << 20);
         let topic = log.ensure_topic(&config("t")).unwrap();
         for n in 0..appends {
@@ -99,7 +99,7 @@ fn filled(storage: &MemoryStorage, appends: usize) {
 }
 
 fn reopen(storage: &MemoryStorage) -> Result<Arc<EmbeddedLog>, OpenError> {
-    EmbeddedLog::open(&Env::simulation(1, 0), Arc::new(storage.clone()), tiny())
+    EmbeddedLog::open(&Env::simulation(1, 0), Arc::new(storage.mount()), tiny())
 }
 
 #[test]
