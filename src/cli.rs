@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    ask, backup, completions, config, demo, dlq, doctor, isolation, produce, schemas, topics, up, verify, version,
+    acl, ask, backup, completions, config, demo, dlq, doctor, isolation, man, new, produce, schemas, top, topics, up,
+    verify, version,
 };
 use crate::exit::CommandError;
 
@@ -42,17 +43,21 @@ pub enum Command {
     Isolation(isolation::IsolationArgs),
     Schemas(schemas::SchemasArgs),
     Topics(topics::TopicsArgs),
+    Acl(acl::AclArgs),
     Produce(produce::ProduceArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Tap(ask::TapArgs),
     Lag(ask::LagArgs),
     Actors(ask::ActorsArgs),
+    Top(top::TopArgs),
     Graph(ask::GraphArgs),
     Explain(ask::ExplainArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+    New(new::NewArgs),
     /// Print the version of this build
     #[command(after_help = "Example:\n  bulkhead version --output json")]
     Version,
@@ -69,17 +74,21 @@ pub fn main() -> ExitCode {
         Command::Isolation(args) => isolation::run(args, cli.output),
         Command::Schemas(args) => schemas::run(args, cli.output),
         Command::Topics(args) => topics::run(args, cli.output),
+        Command::Acl(args) => acl::run(args, cli.output),
         Command::Produce(args) => produce::run(args, cli.output),
         Command::Backup(args) => backup::backup(args, cli.output),
         Command::Restore(args) => backup::restore(args, cli.output),
         Command::Tap(args) => ask::tap(args, cli.output),
         Command::Lag(args) => ask::lag(args, cli.output),
         Command::Actors(args) => ask::actors(args, cli.output),
+        Command::Top(args) => top::run(args, cli.output),
         Command::Graph(args) => ask::graph(args, cli.output),
         Command::Explain(args) => ask::explain(args, cli.output),
         Command::Config(args) => config::run(args, cli.output),
         Command::Doctor(args) => doctor::run(args, cli.output),
         Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(&args),
+        Command::New(args) => new::run(args, cli.output),
         Command::Version => version::run(cli.output),
     };
     result.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 
 pub mod file;
 pub mod keys;
+pub mod properties;
 pub mod reference;
 
 use std::collections::BTreeMap;
@@ -146,8 +147,20 @@ pub struct Settings {
     pub admin: Option<String>,
     /// Token for what changes something; `None`: a fresh one.
     pub admin_token: Option<String>,
+    /// How processes on one cluster share partitions.
+    pub sharing: Sharing,
     pub edge: EdgeConfig,
     pub telemetry: TelemetryConfig,
+}
+
+/// How processes on one cluster share partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    pub session_timeout: Duration,
+    /// The coordinator works the assignment out (KIP-848), not a member.
+    pub by_coordinator: bool,
+    /// A process that comes back in time, under its name, finds its partitions as they were.
+    pub is_static: bool,
 }
 
 impl Default for Settings {
@@ -200,6 +213,11 @@ impl Resolved {
                 grpc: self.flag("telemetry.grpc"),
                 one_in: count(self.text("telemetry.sample_one_in")),
                 metrics_interval: duration(self.text("telemetry.metrics_interval")),
+            },
+            sharing: Sharing {
+                session_timeout: duration(self.text("kafka.session_timeout")),
+                by_coordinator: self.text("kafka.group_protocol") == "consumer",
+                is_static: self.flag("kafka.static_membership"),
             },
             edge: EdgeConfig {
                 public_url: self.stated("edge.public_url"),

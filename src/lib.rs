@@ -40,6 +40,7 @@ pub mod panics;
 pub mod platform;
 pub mod registry;
 pub mod report;
+pub mod scaffold;
 pub mod server;
 pub mod sources;
 pub mod systemd;

@@ -20,7 +20,7 @@ use runtime::service::ServiceDef;
 use runtime::view::{View, ViewAge};
 use runtime::writers::Writers;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Opened};
 use crate::config::Settings;
 use crate::exit::CommandError;
 use crate::registry::usage::UsageReport;
@@ -40,6 +40,9 @@ pub enum ComposeError {
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] runtime::log::kafka::OpenError),
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Topic(runtime::log::AppendError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -60,6 +63,8 @@ impl ComposeError {
             Self::Open(error) => error.kind(),
             #[cfg(feature = "kafka")]
             Self::Kafka(error) => error.kind(),
+            #[cfg(feature = "kafka")]
+            Self::Topic(error) => error.kind(),
             Self::Start(_) => "START",
             Self::Lists(error) => error.kind(),
             Self::Registry(error) => error.kind(),
@@ -161,6 +166,8 @@ pub fn topics(partitions: u32) -> Vec<TopicConfig> {
     let mut topics = runtime::platform::topics_of(&services, partitions);
     topics.push(crate::demo::requests::dead_letters(partitions));
     topics.extend([registry::store::topic(), registry::usage::topic()]);
+    // Made at the first entry where a log makes topics by itself; a cluster has them from the start.
+    topics.extend([crate::admin::audit::TOPIC, crate::dlq::audit::TOPIC].map(crate::dlq::audit::config));
     topics
 }
 
@@ -205,13 +212,13 @@ pub fn partitions_of(log: &dyn Log) -> Option<u32> {
 pub async fn compose(env: &Env, data: &Path, settings: &Settings, variant: &Variant) -> Result<Composed, ComposeError> {
     let lists = lists(settings)?;
     let mut services = services_with(lists.clone());
-    let log = variant.backend.open(env, data, &required(settings, &services))?;
+    let Opened { log, partitions } = variant.backend.open(env, data, &required(settings, &services))?;
     if let Some(wrap) = variant.wrap {
         services = services.into_iter().map(wrap).collect();
     }
     let registry = registry::start::start(env, &log, data, settings.registry_url.as_deref(), &services).await?;
     // What is joined lies in the same partition, so the count of a directory never changes.
-    let partitions = partitions_of(log.as_ref()).filter(|_| !settings.partitions_stated).unwrap_or(settings.partitions);
+    let partitions = partitions.filter(|_| !settings.partitions_stated).unwrap_or(settings.partitions);
     let config = config(settings, partitions, variant);
     let config = PlatformConfig { writers: Arc::new(Writers::new(registry.writers())), ..config };
     let platform = Platform::start(env.clone(), log.clone(), services.clone(), config).await?;

@@ -14,6 +14,8 @@ const PATH: &str = "/openrtb2/bid";
 const CALM_SHARE: f64 = 0.1;
 /// What one window has beyond this is the machine's, not the overload's: a scheduler's slice on either side.
 const CALM_SLACK_MS: f64 = 2.0;
+/// The peak is the best that one of these gets.
+const PEAK_CONNECTIONS: [usize; 3] = [64, 128, 256];
 /// Windows that must be calm in a row.
 const CALM_WINDOWS: usize = 4;
 /// Windows before anything is called calm.
@@ -25,12 +27,12 @@ const SENT_MIN: f64 = 1.5;
 const RECOVERY_MAX: Duration = Duration::from_secs(15);
 
 /// The edge at twice its capacity. `up` runs on the first core alone and the generator on the others, so that neither takes
-/// the other's time. A round: the peak (as fast as 64 connections are answered), calm (a tenth of it), twice the peak (open
-/// loop; what cannot be sent within 20 ms, with every connection waiting for its answer, is not sent), calm again until the
-/// p99 of four quarters of a second in a row is at most 2 ms above the worst one of the calm before (15 s if it never is).
-/// `goodput` is what was answered within 100 ms and not turned away, a second, beside the peak's; `recovery_s` the time from
-/// the end of the overload to the first of the four. Medians of the rounds; the first one warms up and does not count. A run in
-/// which less than 1.5 times the peak could be sent is void: exit 1.
+/// the other's time. A round: the peak (as fast as 64, 128 or 256 connections are answered, whichever is best), calm (a tenth
+/// of it), twice the peak (open loop; what cannot be sent within 20 ms, with every connection waiting for its answer, is not
+/// sent), calm again until the p99 of four quarters of a second in a row is at most 2 ms above the worst one of the calm before
+/// (15 s if it never is). `goodput` is what was answered within 100 ms and not turned away, a second, beside the peak's;
+/// `recovery_s` the time from the end of the overload to the first of the four. Medians of the rounds; the first one warms up
+/// and does not count. A run in which less than 1.5 times the peak could be sent is void: exit 1.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Rounds; the first one warms up and does not count.
@@ -108,7 +110,9 @@ fn split(all: &CpuSet) -> (CpuSet, CpuSet) {
 fn round(edge: &Bulkhead, arguments: &Arguments) -> Result<Round, Failed> {
     let length = Duration::from_secs(arguments.seconds);
     let load = |pace, connections, length| load::run(edge.address, PATH, pace, connections, length);
-    let peak_per_s = load(Pace::FlatOut, 64, length)?.good_per_s();
+    let peaks = PEAK_CONNECTIONS.map(|connections| Ok(load(Pace::FlatOut, connections, length)?.good_per_s()));
+    let peaks = peaks.into_iter().collect::<Result<Vec<f64>, Failed>>()?;
+    let peak_per_s = peaks.into_iter().fold(0.0, f64::max);
     let calm = || load(Pace::PerSecond((peak_per_s * CALM_SHARE) as u32), 64, WINDOW);
     // What the peak has left behind is worked off first, so that calm is calm; then the worst of a second's windows counts.
     let windows = |count: usize| (0..count).map(|_| Ok(calm()?.p99_ms())).collect::<Result<Vec<f64>, Failed>>();

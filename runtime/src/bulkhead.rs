@@ -11,7 +11,8 @@ use crate::breaker::Breaker;
 use crate::env::{BulkheadRuntime, Env};
 use crate::fault::FaultSwitch;
 use crate::flood::FloodGuard;
-use crate::log::{Log, TopicId, TopicPartition};
+use crate::log::{Log, Membership, TopicId, TopicPartition};
+use crate::ownership::Steward;
 use crate::platform::{PlatformConfig, StartError};
 use crate::service::ServiceDef;
 use crate::shard::{Input, ShardContext};
@@ -57,6 +58,8 @@ pub struct Bulkhead {
     degraded: Arc<AtomicBool>,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) supervisor: SupervisorSlot,
+    /// Who follows the service's group; none where all shards are this process's.
+    pub(crate) steward: Option<Steward>,
     /// Ends with the bulkhead.
     _runtime: Arc<ArcSwap<BulkheadRuntime>>,
 }
@@ -102,6 +105,16 @@ impl Bulkhead {
         self.supervisor.load().as_ref().is_some_and(|actor| actor.get_status() < ractor::ActorStatus::Stopping)
     }
 
+    /// Shards that are this process's.
+    pub fn owned(&self) -> usize {
+        self.shards.iter().filter(|shard| shard.ctx.is_owned()).count()
+    }
+
+    /// It is known which shards are this process's.
+    pub fn is_settled(&self) -> bool {
+        self.steward.as_ref().is_none_or(Steward::is_settled)
+    }
+
     /// Shards that are up.
     pub fn running(&self) -> usize {
         self.shards.iter().filter(|shard| shard.actor().is_some()).count()
@@ -115,6 +128,7 @@ struct Shared<'a> {
     draining: &'a Arc<AtomicBool>,
     breaker: &'a Arc<Breaker>,
     flood: &'a Arc<FloodGuard>,
+    owned: bool,
 }
 
 /// What all bulkheads are made from.
@@ -131,7 +145,10 @@ pub(crate) struct Parts<'a> {
 
 impl Parts<'_> {
     /// The compartment, and what its supervisor is made from.
-    pub(crate) fn bulkhead(&self, service: &ServiceDef) -> Result<(Bulkhead, Supervised), StartError> {
+    pub(crate) fn bulkhead(
+        &self,
+        service: &ServiceDef,
+    ) -> Result<(Bulkhead, Supervised, Option<Membership>), StartError> {
         let (env, name, threads) = (self.env.clone(), service.spec.name, self.config.threads);
         let nice = service.spec.class.nice();
         let make_runtime: MakeRuntime = Arc::new(move || BulkheadRuntime::new(&env, name, threads, nice));
@@ -142,7 +159,10 @@ impl Parts<'_> {
         let draining = Arc::new(AtomicBool::new(false));
         let breaker = Arc::new(Breaker::default());
         let flood = Arc::new(FloodGuard::new(self.config.flood, service.spec.reads().count()));
-        let shared = Shared { stats: &stats, faults: &faults, draining: &draining, breaker: &breaker, flood: &flood };
+        let membership = self.log.join(name, self.topics[&*service.spec.commit_topic()])?;
+        let owned = membership.is_none();
+        let shared =
+            Shared { stats: &stats, faults: &faults, draining: &draining, breaker: &breaker, flood: &flood, owned };
         let shards: Vec<_> = (0..self.config.partitions)
             .map(|partition| ShardSlot::new(Arc::new(self.shard(service, partition, &shared))))
             .collect();
@@ -160,9 +180,10 @@ impl Parts<'_> {
         };
         let supervisor = supervised.slot.clone();
         let spec = service.spec.clone();
+        let (steward, _runtime) = (None, runtime);
         let bulkhead =
-            Bulkhead { spec, stats, faults, breaker, flood, shards, degraded, draining, supervisor, _runtime: runtime };
-        Ok((bulkhead, supervised))
+            Bulkhead { spec, stats, faults, breaker, flood, shards, degraded, draining, supervisor, steward, _runtime };
+        Ok((bulkhead, supervised, membership))
     }
 
     fn shard(&self, service: &ServiceDef, partition: u32, shared: &Shared<'_>) -> ShardContext {
@@ -189,6 +210,7 @@ impl Parts<'_> {
             services: self.ids.clone(),
             outputs: self.topics.clone(),
             count_from: AtomicI64::new(-1),
+            credits: arc_swap::ArcSwapOption::empty(),
             parked: AtomicU64::new(0),
             trials: self.trials.clone(),
             first_claim: AtomicI64::new(-1),
@@ -200,6 +222,7 @@ impl Parts<'_> {
             breaker: shared.breaker.clone(),
             flood: shared.flood.clone(),
             draining: shared.draining.clone(),
+            owned: AtomicBool::new(shared.owned),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! simulation that owns them can replay a whole platform from a seed, byte for byte.
 #![allow(clippy::disallowed_methods)] // the one place that may ask the system
 
+pub mod sched;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -229,7 +231,7 @@ impl BulkheadRuntime {
                     .thread_name(name)
                     .on_thread_start(move || {
                         owner.adopt_thread();
-                        lower_priority(nice);
+                        sched::lower_priority(nice);
                     })
                     .enable_time();
                 let own = enable(&mut builder).build()?;
@@ -256,36 +258,5 @@ impl Drop for BulkheadRuntime {
         if let Some(own) = self.own.take() {
             own.shutdown_background();
         }
-    }
-}
-
-/// The current thread, to the operating system.
-pub fn thread_id() -> i32 {
-    thread_local! {
-        static ID: i32 = rustix::thread::gettid().as_raw_nonzero().get();
-    }
-    ID.with(|id| *id)
-}
-
-/// Sets the niceness of a thread of this process. Raising it is always allowed, lowering it again may not be.
-pub fn renice(thread: i32, nice: i32) -> bool {
-    let thread = rustix::process::Pid::from_raw(thread);
-    thread.is_some() && rustix::process::setpriority_process(thread, nice).is_ok()
-}
-
-/// CPU time that a thread of this process has used, ms; `None` where the system does not tell.
-pub fn cpu_ms(thread: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());
-    Some((ticks()? + ticks()?) * 10)
-}
-
-/// On Linux niceness is a thread's own (kernel threads are processes to the scheduler).
-fn lower_priority(nice: i32) {
-    if nice > 0 {
-        // A refusal costs fairness under load, never correctness.
-        let _ = rustix::process::setpriority_process(None, nice);
     }
 }

@@ -16,6 +16,7 @@ pub mod invariant;
 pub mod log;
 pub mod offsets;
 pub mod outcome;
+mod ownership;
 pub mod park;
 pub mod platform;
 pub mod producer;

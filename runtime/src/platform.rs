@@ -12,7 +12,8 @@ pub use crate::bulkhead::{Bulkhead, MemoryCaps};
 use crate::commit::provenance::service_id;
 use crate::env::{BulkheadRuntime, Env};
 use crate::flood::FloodLimits;
-use crate::log::{AppendError, Durability, FetchError, Log, TopicConfig, TopicId};
+use crate::log::{AppendError, Durability, FetchError, JoinError, Log, TopicConfig, TopicId};
+use crate::ownership::Steward;
 use crate::service::ServiceDef;
 use crate::shard::{AllGuards, Guards, Observer, ShardLimits, ShardMessage};
 use crate::stats::Phase;
@@ -22,6 +23,9 @@ use crate::telemetry::Telemetry;
 use crate::topology::{self, ServiceSpec, TopicKind, TopologyError, dead_letter_topic};
 use crate::view::{self, View, ViewAge};
 use crate::writers::{NoWriters, Writers};
+
+/// How long a coordinator is waited for when groups are left.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a platform is run.
 #[derive(Clone)]
@@ -89,6 +93,8 @@ pub enum StartError {
     Topic { topic: String, error: AppendError },
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("no threads for {bulkhead}: {error}")]
     Threads { bulkhead: String, error: std::io::Error },
     #[error("supervisors do not start: {reason}")]
@@ -104,6 +110,7 @@ impl StartError {
             Self::UnknownService { .. } => "UNKNOWN_SERVICE",
             Self::Topic { error, .. } => error.kind(),
             Self::Fetch(error) => error.kind(),
+            Self::Join(error) => error.kind(),
             Self::Threads { .. } => "THREADS",
             Self::Supervisor { .. } => "SUPERVISOR",
         }
@@ -211,25 +218,29 @@ impl Platform {
         let phase = Arc::new(AtomicU8::new(Phase::Before as u8));
         let gate = Arc::new(tokio::sync::Semaphore::new(config.restarts_max));
         let trials = Arc::new(tokio::sync::RwLock::new(()));
-        let (mut bulkheads, mut children) = (Vec::new(), Vec::new());
+        let (mut bulkheads, mut children, mut memberships) = (Vec::new(), Vec::new(), Vec::new());
         for name in order.into_iter().filter(|name| wanted(name)) {
             let Some(service) = services.iter().find(|service| service.spec.name == name) else { continue };
             let (env, log, config) = (&env, &log, &config);
             let (ids, topics, phase, gate, trials) = (&ids, &topics, &phase, &gate, &trials);
             let parts = Parts { env, log, config, ids, topics, phase, gate, trials };
-            let (bulkhead, child) = parts.bulkhead(service)?;
+            let (bulkhead, child, membership) = parts.bulkhead(service)?;
             bulkheads.push(bulkhead);
             children.push(child);
+            memberships.push(membership);
         }
         let failed = |reason: String| StartError::Supervisor { reason };
         let children = RootArguments { env: env.clone(), policy: config.policy, children };
         let spawned = control.spawn(Actor::spawn(None, RootSupervisor, children)).await;
         let (root, _) = spawned.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        for (bulkhead, membership) in bulkheads.iter_mut().zip(memberships) {
+            let (slots, supervisor) = (bulkhead.shards.clone(), bulkhead.supervisor.clone());
+            let follow = |group| Steward::start(&control, env.clock.clone(), slots, supervisor, group);
+            bulkhead.steward = membership.map(follow);
+        }
         let views_runtime = runtime("views", 1, 0)?;
         let (partitions, stop) = (config.partitions, Arc::new(AtomicBool::new(false)));
-        let watched = bulkheads
-            .iter()
-            .map(|b| watchdog::Watched::new(b.supervisor.clone(), b.shards.clone(), b.spec.class.nice()));
+        let watched = bulkheads.iter().map(|b| watchdog::Watched::new(b.supervisor.clone(), b.shards.clone()));
         watchdog::start(&env, watched.collect(), config.stuck_after, stop.clone())
             .map_err(|error| StartError::Threads { bulkhead: "watchdog".into(), error })?;
         let writers = config.writers.clone();
@@ -273,7 +284,9 @@ impl Platform {
                 return false;
             }
             let publishing: usize = self.bulkheads.iter().map(Bulkhead::publishing).sum();
-            calm = if self.lag() == 0 && self.parked() == 0 && publishing == 0 { calm + 1 } else { 0 };
+            let settled = self.bulkheads.iter().all(Bulkhead::is_settled);
+            let is_calm = settled && self.lag() == 0 && self.parked() == 0 && publishing == 0;
+            calm = if is_calm { calm + 1 } else { 0 };
             self.env.clock.sleep(STEP).await;
         }
         true
@@ -302,12 +315,29 @@ impl Platform {
                 supervisor.stop(None);
             }
             let took = Duration::from_micros(self.env.clock.mono_us() - started_us);
-            let (service, lag, shards) = (bulkhead.spec.name, bulkhead.lag(), bulkhead.shards.len());
+            // Others take over from here on.
+            bulkhead.steward.iter().for_each(Steward::leave);
+            let (service, lag, shards) = (bulkhead.spec.name, bulkhead.lag(), bulkhead.owned());
             stage(DrainStage { service, lag, shards, late, took });
         }
         self.root.stop(None);
         self.stop.store(true, Ordering::Release);
+        self.leave_groups().await;
         self.log.close().await;
+    }
+
+    /// Waits until all groups know, so that nobody waits for the end of a session.
+    async fn leave_groups(&self) {
+        const STEP: Duration = Duration::from_millis(10);
+        let until_us = self.env.clock.mono_us() + LEAVE_LIMIT.as_micros() as u64;
+        let is_in = |bulkhead: &Bulkhead| bulkhead.steward.as_ref().is_some_and(|steward| !steward.has_left());
+        while self.bulkheads.iter().any(is_in) {
+            if self.env.clock.mono_us() > until_us {
+                tracing::warn!("groups not left within {LEAVE_LIMIT:?}: others wait for the end of the session");
+                return;
+            }
+            self.env.clock.sleep(STEP).await;
+        }
     }
 
     /// Drops everything at once, as a crash does; the log is not closed.
@@ -316,6 +346,7 @@ impl Platform {
         self.root.kill();
         for bulkhead in &self.bulkheads {
             bulkhead.draining.store(true, Ordering::Release);
+            bulkhead.steward.iter().for_each(Steward::leave);
             if let Some(supervisor) = bulkhead.supervisor.load_full() {
                 supervisor.kill();
             }

@@ -73,6 +73,8 @@ pub struct ServiceStats {
     queue_room: AtomicI64,
     /// Record readable in the input -> settled, microseconds, by phase at settling.
     latency_us: [Mutex<Histogram<u64>>; 3],
+    /// Append of a commit asked for -> durable, microseconds.
+    commit_us: Mutex<Histogram<u64>>,
     last_error: Mutex<String>,
 }
 
@@ -104,6 +106,7 @@ impl Default for ServiceStats {
             read: AtomicU64::new(0),
             queue_room: AtomicI64::new(SERVICE_QUEUE_BYTES),
             latency_us: [histogram(), histogram(), histogram()],
+            commit_us: histogram(),
             last_error: Mutex::default(),
         }
     }
@@ -141,14 +144,33 @@ impl ServiceStats {
         histogram.saturating_record_n(us.clamp(1, LATENCY_MAX_US), events);
     }
 
-    /// Latency at a quantile over the given phases, microseconds; `None` where nothing was measured.
-    pub fn latency_us(&self, quantile: f64, phases: &[Phase]) -> Option<u64> {
+    /// Latencies over the given phases, microseconds.
+    pub fn latencies(&self, phases: &[Phase]) -> Histogram<u64> {
         let mut sum = Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 2).expect("constant bounds are valid");
         for phase in phases {
             let histogram = self.latency_us[*phase as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             sum.add(&*histogram).expect("same bounds");
         }
+        sum
+    }
+
+    /// Latency at a quantile over the given phases, microseconds; `None` where nothing was measured.
+    pub fn latency_us(&self, quantile: f64, phases: &[Phase]) -> Option<u64> {
+        let sum = self.latencies(phases);
         (!sum.is_empty()).then(|| sum.value_at_quantile(quantile))
+    }
+
+    /// A commit was durable after this.
+    pub fn committed(&self, bytes: usize, us: u64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut histogram = self.commit_us.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        histogram.saturating_record(us.clamp(1, LATENCY_MAX_US));
+    }
+
+    /// Latencies of commits, microseconds.
+    pub fn commit_latencies(&self) -> Histogram<u64> {
+        self.commit_us.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Forgets all latencies: a new measurement begins.

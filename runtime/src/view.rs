@@ -4,9 +4,10 @@
 //! rebuilt from the log at start: nothing of it is stored.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
 use crate::commit::provenance::{BOUNDARY, HEADER, Provenance};
@@ -17,6 +18,11 @@ use crate::service::Event;
 use crate::state::table::Hasher;
 use crate::topology::{Topic, TopicKind};
 use crate::writers::Writers;
+
+/// What takes longer to be seen is counted as this: ten minutes.
+const FRESHNESS_MAX_US: u64 = 600_000_000;
+/// Batches whose time is remembered until readers see them; while a view is rebuilt there are more.
+const UNSEEN_MAX: usize = 4_096;
 
 /// A fold of topics for readers in this process.
 pub trait View: Send + 'static {
@@ -37,9 +43,41 @@ pub struct ViewAge {
     caught_up_us: Arc<AtomicU64>,
     /// Events that a view could not take.
     pub rejected: Arc<AtomicU64>,
+    /// Time of an event -> seen by readers, microseconds.
+    freshness_us: Arc<Mutex<Histogram<u64>>>,
 }
 
 impl ViewAge {
+    fn new(env: &Env) -> Self {
+        let histogram = Histogram::new_with_bounds(1, FRESHNESS_MAX_US, 2).expect("constant bounds are valid");
+        Self {
+            env: env.clone(),
+            caught_up_us: Arc::default(),
+            rejected: Arc::default(),
+            freshness_us: Arc::new(Mutex::new(histogram)),
+        }
+    }
+
+    /// Time of an event to what it changes being seen by readers, microseconds; what was read before the view had caught up
+    /// for the first time does not count.
+    pub fn freshness(&self) -> Histogram<u64> {
+        self.freshness_us.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Readers see what came of these events: the oldest time of each batch, milliseconds, and how many it had.
+    fn seen(&self, batches: &mut Vec<(i64, u64)>) {
+        let is_rebuilt = self.caught_up_us.load(Ordering::Relaxed) > 0;
+        if is_rebuilt && !batches.is_empty() {
+            let now_ms = self.env.clock.wall_ms();
+            let mut histogram = self.freshness_us.lock().unwrap_or_else(PoisonError::into_inner);
+            for (oldest_ms, events) in batches.iter() {
+                let us = now_ms.saturating_sub(*oldest_ms).max(0) as u64 * 1_000;
+                histogram.saturating_record_n(us.clamp(1, FRESHNESS_MAX_US), *events);
+            }
+        }
+        batches.clear();
+    }
+
     /// Milliseconds since the view had seen everything readable.
     pub fn ms(&self) -> i64 {
         (self.env.clock.mono_us().saturating_sub(self.caught_up_us.load(Ordering::Relaxed)) / 1_000) as i64
@@ -77,14 +115,14 @@ pub fn start(
             readers.push(Reader { topic, at, log, marks: HashMap::default(), versions: HashMap::default() });
         }
     }
-    let age = ViewAge { env: env.clone(), caught_up_us: Arc::default(), rejected: Arc::default() };
+    let age = ViewAge::new(env);
     let shared = age.clone();
     runtime.spawn(async move {
-        let mut scratch = Vec::new();
+        let (mut scratch, mut unseen) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Acquire) {
             let (mut idle, mut seen_all) = (true, true);
             for reader in &mut readers {
-                match reader.advance(view.as_mut(), &writers, &mut scratch, &shared.rejected) {
+                match reader.advance(view.as_mut(), &writers, (&mut scratch, &mut unseen), &shared.rejected) {
                     Ok(Advance::Moved) => idle = false,
                     Ok(Advance::AtEnd) => {}
                     Ok(Advance::Waits) => seen_all = false,
@@ -97,6 +135,7 @@ pub fn start(
             }
             if idle {
                 view.publish();
+                shared.seen(&mut unseen);
                 if seen_all {
                     shared.caught_up_us.store(shared.env.clock.mono_us(), Ordering::Relaxed);
                 }
@@ -113,7 +152,7 @@ pub fn start(
 enum Advance {
     Moved,
     AtEnd,
-    /// The next record's schema cannot be asked for now: the view grows old until it can.
+    /// The registry that knows the next record's schema is away: the view grows old until it answers.
     Waits,
 }
 
@@ -122,7 +161,7 @@ impl Reader {
         &mut self,
         view: &mut dyn View,
         writers: &Writers,
-        scratch: &mut Vec<u8>,
+        (scratch, unseen): (&mut Vec<u8>, &mut Vec<(i64, u64)>),
         rejected: &AtomicU64,
     ) -> Result<Advance, FetchError> {
         let Some(fetched) = self.log.try_next(256 << 10)? else { return Ok(Advance::AtEnd) };
@@ -134,6 +173,7 @@ impl Reader {
         };
         for batch in Batches::new(&fetched.bytes) {
             let batch = batch.map_err(corrupt)?;
+            let (mut oldest_ms, mut events) = (i64::MAX, 0);
             for record in batch.records(scratch).map_err(corrupt)? {
                 let record = record.map_err(corrupt)?;
                 if record.offset < fetched.from {
@@ -162,11 +202,15 @@ impl Reader {
                 }
                 let taken = value.and_then(|value| {
                     let (topic, timestamp_ms, headers) = (self.topic, record.timestamp_ms, record.headers);
+                    (oldest_ms, events) = (timestamp_ms.min(oldest_ms), events + 1);
                     view.apply(&Event { topic, key, timestamp_ms, value, headers })
                 });
                 if taken.is_err() {
                     rejected.fetch_add(1, Ordering::Relaxed);
                 }
+            }
+            if events > 0 && unseen.len() < UNSEEN_MAX {
+                unseen.push((oldest_ms, events));
             }
         }
         Ok(Advance::Moved)

@@ -18,21 +18,34 @@ pub struct Counterexample {
     pub error: DecodeError,
 }
 
-/// Draws `records` data of the writer from `seed` and decodes each with the reader; the first that fails is returned.
-/// A schema without finite values (a record that contains itself directly, an enum without symbols) has nothing to prove.
+/// What the decoder said to the records that were drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Records that were drawn and decoded.
+    pub records: u32,
+    /// The first that the decoder refused; nothing was drawn after it.
+    pub failed: Option<Counterexample>,
+}
+
+/// Draws up to `records` data of the writer from `seed` and decodes each with the reader, until one fails. A schema without
+/// finite values (a record that contains itself directly, an enum without symbols) has nothing to prove, and a draw that runs
+/// too deep is left out: [`Proof::records`] counts what was decoded.
 ///
 /// # Errors
 /// The pair is too large or too deep to compile.
-pub fn prove(writer: &Schema, reader: &Schema, records: u32, seed: u64) -> Result<Option<Counterexample>, CompatError> {
+pub fn prove(writer: &Schema, reader: &Schema, records: u32, seed: u64) -> Result<Proof, CompatError> {
     let plan = Plan::new(writer, reader)?;
     let mut random = Random(seed);
+    let mut proof = Proof::default();
     for _ in 0..records {
         let Some(datum) = draw(writer, &mut random) else { continue };
         if let Err(error) = json::decode(&plan, &datum, &Limits::COMMIT) {
-            return Ok(Some(Counterexample { datum, error }));
+            proof.failed = Some(Counterexample { datum, error });
+            break;
         }
+        proof.records += 1;
     }
-    Ok(None)
+    Ok(proof)
 }
 
 /// A datum of the schema, small, at its edges more often than chance would have it; `None` if it has no finite value.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use runtime::view::ViewAge;
 use serde_json::{Value, json};
 
 use super::state::State;
@@ -20,8 +21,9 @@ pub fn readiness(state: &State) -> (bool, Value) {
     let mut ready = !draining;
     let mut services = Vec::new();
     for bulkhead in &state.up.platform.bulkheads {
-        let (running, shards) = (bulkhead.running(), bulkhead.shards.len());
-        let is_ready = running == shards && !bulkhead.is_degraded();
+        let (running, shards) = (bulkhead.running(), bulkhead.owned());
+        // Where a group shares shards out, those of others are not waited for.
+        let is_ready = bulkhead.is_settled() && running == shards && !bulkhead.is_degraded();
         ready &= is_ready;
         services.push(json!({
             "service": bulkhead.spec.name, "ready": is_ready, "shards_running": running, "shards": shards,
@@ -32,7 +34,8 @@ pub fn readiness(state: &State) -> (bool, Value) {
     ready &= room.is_ok();
     let views: Vec<Value> = views(state)
         .into_iter()
-        .map(|(name, age_ms)| {
+        .map(|(name, age)| {
+            let age_ms = age.ms();
             let is_ready = age_ms <= VIEW_AGE_MAX_MS;
             ready &= is_ready;
             json!({ "view": name, "ready": is_ready, "age_ms": age_ms })
@@ -44,11 +47,7 @@ pub fn readiness(state: &State) -> (bool, Value) {
 }
 
 /// Every view with its age.
-pub fn views(state: &State) -> [(&'static str, i64); 3] {
+pub fn views(state: &State) -> [(&'static str, &ViewAge); 3] {
     let views = &state.up.views;
-    [
-        ("campaigns", views.campaigns_age.ms()),
-        ("leases", views.leases_age.ms()),
-        ("placeholders", views.placeholders_age.ms()),
-    ]
+    [("campaigns", &views.campaigns_age), ("leases", &views.leases_age), ("placeholders", &views.placeholders_age)]
 }

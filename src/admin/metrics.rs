@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hdrhistogram::Histogram;
+use runtime::credit::CreditPool;
 use runtime::invariant::Count;
 use runtime::platform::Bulkhead;
 use runtime::stats::Phase;
@@ -17,7 +19,24 @@ use crate::usage;
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+/// Upper bounds of the buckets of times, microseconds and as they are written in seconds.
+const BOUNDS: [(u64, &str); 15] = [
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_500, "0.0025"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+    (10_000_000, "10"),
+    (60_000_000, "60"),
+];
 const PHASES: [Phase; 3] = [Phase::Before, Phase::InFault, Phase::After];
 
 /// Families one after the other, each with its help and type.
@@ -37,6 +56,20 @@ impl Page {
             let _ = write!(self.0, "{label}=\"{text}\"");
         }
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// Times in microseconds, as a histogram of seconds. Their sum is known within a hundredth, as each of them is.
+    fn times(&mut self, name: &str, label: (&str, &str), times: &Histogram<u64>) {
+        let (bucket, all) = (format!("{name}_bucket"), times.len());
+        let (mut below, mut from_us) = (0, 0);
+        for (us, bound) in BOUNDS {
+            below += if from_us < times.max() { times.count_between(from_us + 1, us) } else { 0 };
+            from_us = us;
+            self.sample(&bucket, &[label, ("le", bound)], below.min(all) as f64);
+        }
+        self.sample(&bucket, &[label, ("le", "+Inf")], all as f64);
+        self.sample(&format!("{name}_sum"), &[label], times.mean() * all as f64 / 1e6);
+        self.sample(&format!("{name}_count"), &[label], all as f64);
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
@@ -62,6 +95,7 @@ pub fn page(state: &State) -> String {
     let bulkheads = &state.up.platform.bulkheads;
     process(&mut page, state);
     events(&mut page, bulkheads);
+    flow(&mut page, bulkheads);
     supervision(&mut page, bulkheads);
     let help = "Groups of dead letters that began to be too much.";
     let alerts = |bulkhead: &Bulkhead| state.alerts(bulkhead.spec.name) as f64;
@@ -93,8 +127,13 @@ fn process(page: &mut Page, state: &State) {
         count(&state.actions),
     );
     page.family("bulkhead_view_age_seconds", "gauge", "Time since a view had seen everything readable.");
-    for (name, age_ms) in health::views(state) {
-        page.sample("bulkhead_view_age_seconds", &[("view", name)], age_ms as f64 / 1_000.0);
+    for (name, age) in health::views(state) {
+        page.sample("bulkhead_view_age_seconds", &[("view", name)], age.ms() as f64 / 1_000.0);
+    }
+    let help = "Time of an event to what it changes being seen by readers of a view.";
+    page.family("bulkhead_view_freshness_seconds", "histogram", help);
+    for (name, age) in health::views(state) {
+        page.times("bulkhead_view_freshness_seconds", ("view", name), &age.freshness());
     }
 }
 
@@ -121,13 +160,35 @@ fn events(page: &mut Page, bulkheads: &[Bulkhead]) {
     let help = "Records published.";
     page.each(bulkheads, "bulkhead_published_records_total", "counter", help, |b| count(&b.stats.published));
     let help = "Record readable in the input to event settled.";
-    page.family("bulkhead_settle_latency_seconds", "summary", help);
+    page.family("bulkhead_settle_latency_seconds", "histogram", help);
     for bulkhead in bulkheads {
-        for quantile in QUANTILES {
-            let Some(us) = bulkhead.stats.latency_us(quantile, &PHASES) else { continue };
-            let labels = [("service", bulkhead.spec.name), ("quantile", &quantile.to_string())];
-            page.sample("bulkhead_settle_latency_seconds", &labels, us as f64 / 1e6);
+        let service = ("service", bulkhead.spec.name);
+        page.times("bulkhead_settle_latency_seconds", service, &bulkhead.stats.latencies(&PHASES));
+    }
+}
+
+/// What is in flight, shard by shard, and how long a commit takes.
+fn flow(page: &mut Page, bulkheads: &[Bulkhead]) {
+    page.each(bulkheads, "bulkhead_events_read_total", "counter", "Events fetched.", |b| count(&b.stats.read));
+    type Used = fn(&CreditPool) -> i64;
+    let families: [(&str, &str, Used); 2] = [
+        ("bulkhead_credit_events_used", "Events in flight: fetched and not settled.", CreditPool::events_used),
+        ("bulkhead_credit_bytes_used", "Bytes in flight: fetched and not settled.", CreditPool::bytes_used),
+    ];
+    for (name, help, used) in families {
+        page.family(name, "gauge", help);
+        for (bulkhead, shard) in bulkheads.iter().flat_map(|b| b.shards.iter().map(move |shard| (b, shard))) {
+            let partition = shard.ctx.partition.to_string();
+            let labels = [("service", bulkhead.spec.name), ("partition", partition.as_str())];
+            page.sample(name, &labels, shard.ctx.credits.load().as_deref().map_or(0, used) as f64);
         }
+    }
+    let help = "Times that the breaker opened.";
+    page.each(bulkheads, "bulkhead_breaker_opened_total", "counter", help, |b| b.breaker.opened() as f64);
+    page.family("bulkhead_commit_latency_seconds", "histogram", "Append of a commit asked for to durable.");
+    for bulkhead in bulkheads {
+        let service = ("service", bulkhead.spec.name);
+        page.times("bulkhead_commit_latency_seconds", service, &bulkhead.stats.commit_latencies());
     }
 }
 
@@ -223,19 +284,34 @@ fn serving(page: &mut Page, edge: &Edge) {
     page.one("bulkhead_edge_connections", "gauge", "Open connections.", open);
     let refused = count(&edge.stats.connections_refused);
     page.one("bulkhead_edge_connections_refused_total", "counter", "Connections over a limit.", refused);
-    page.family("bulkhead_edge_latency_seconds", "summary", "Head of a request received to answer made.");
+    page.family("bulkhead_edge_latency_seconds", "histogram", "Head of a request received to answer made.");
     for route in Route::ALL {
-        let (answers, quantiles) = edge.stats.latency_us(route, &QUANTILES);
-        for (quantile, us) in QUANTILES.iter().zip(quantiles).filter(|_| answers > 0) {
-            let labels = [("route", route.name()), ("quantile", &quantile.to_string())];
-            page.sample("bulkhead_edge_latency_seconds", &labels, us as f64 / 1e6);
-        }
+        page.times("bulkhead_edge_latency_seconds", ("route", route.name()), &edge.stats.latencies(route));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_fill_the_buckets_they_belong_to() {
+        let mut times = Histogram::<u64>::new_with_bounds(1, 600_000_000, 2).expect("bounds");
+        for us in [1, 400, 900, 40_000, 300_000_000] {
+            times.record(us).expect("within bounds");
+        }
+        let mut page = Page::default();
+        page.times("t", ("x", "y"), &times);
+        let value = |sample: &str| {
+            let line = page.0.lines().find_map(|line| line.strip_prefix(sample)).unwrap_or_else(|| panic!("{sample}"));
+            line.trim().parse::<f64>().expect("a number")
+        };
+        let below = |bound: &str| value(&format!("t_bucket{{x=\"y\",le=\"{bound}\"}}"));
+        let found = ["0.0005", "0.001", "0.025", "0.05", "60", "+Inf"].map(below);
+        assert_eq!(found, [2.0, 3.0, 3.0, 4.0, 4.0, 5.0], "{}", page.0);
+        assert_eq!(value("t_count{x=\"y\"}"), 5.0);
+        assert!((value("t_sum{x=\"y\"}") / 300.0413 - 1.0).abs() < 0.01, "{}", page.0);
+    }
 
     #[test]
     fn labels_are_escaped() {

@@ -23,6 +23,7 @@ fn of(bulkhead: &Bulkhead, now_us: u64) -> Value {
             let ctx = &slot.ctx;
             let handling_ms = ctx.progress.silent(now_us).map(|silent| silent.as_millis() as u64);
             let state = match (slot.actor().is_some(), ctx.draining.load(Ordering::Acquire)) {
+                _ if !ctx.is_owned() => "elsewhere",
                 (true, false) => "running",
                 (true, true) => "draining",
                 (false, true) => "drained",
@@ -40,6 +41,7 @@ fn of(bulkhead: &Bulkhead, now_us: u64) -> Value {
         "state": if bulkhead.is_degraded() { "degraded" } else if bulkhead.is_supervised() { "running" } else { "ended" },
         "paused": bulkhead.paused(),
         "fault": bulkhead.faults.active().map(|kind| kind.name()),
+        "handled": stats.tally().total(),
         "restarts": count(&stats.restarts),
         "panics": count(&stats.panics),
         "stuck": count(&stats.stuck),

@@ -2,18 +2,23 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use hyper::Uri;
 use runtime::env::Env;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::backend::BrokerArgs;
 use crate::cli::Output;
 use crate::config::keys::KEYS;
 use crate::config::{self, ADMIN_DEFAULT, LISTEN_DEFAULT, PlatformArgs, Resolved, Settings, reference};
 use crate::edge::keyfile;
 use crate::exit::CommandError;
 
+/// Who takes no connection within this is away.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// What stands where a secret is.
 const MASK: &str = "***";
 
@@ -32,7 +37,9 @@ pub enum ConfigCommand {
     Check {
         #[command(flatten)]
         platform: PlatformArgs,
-        /// Also try what it names: directories, lists, keys, ports
+        #[command(flatten)]
+        brokers: BrokerArgs,
+        /// Also try what it names: directories, lists, keys, ports, brokers, registry, collector
         #[arg(long)]
         live: bool,
     },
@@ -59,7 +66,7 @@ pub enum ConfigCommand {
 /// [`CommandError::Config`] for a configuration that cannot be used.
 pub fn run(args: ConfigArgs, output: Output) -> Result<ExitCode, CommandError> {
     match args.command {
-        ConfigCommand::Check { platform, live } => check(&platform, live, output),
+        ConfigCommand::Check { platform, brokers, live } => check(&platform, &brokers, live, output),
         ConfigCommand::Show { platform, origin } => show(&resolved(&platform)?, origin, output),
         ConfigCommand::Reference => {
             print!("{}", reference::page());
@@ -95,7 +102,7 @@ fn show(resolved: &Resolved, origin: bool, output: Output) -> Result<ExitCode, C
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(platform: &PlatformArgs, live: bool, output: Output) -> Result<ExitCode, CommandError> {
+fn check(platform: &PlatformArgs, brokers: &BrokerArgs, live: bool, output: Output) -> Result<ExitCode, CommandError> {
     let settings = resolved(platform)?.settings();
     if !live {
         if output == Output::Json {
@@ -106,7 +113,10 @@ fn check(platform: &PlatformArgs, live: bool, output: Output) -> Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     crate::cli::block_on(async move {
-        let checks = tried(&settings).await;
+        let mut checks = tried(&settings).await;
+        for broker in brokers.brokers.iter().flat_map(|list| list.split(',')) {
+            checks.push(("brokers", answers(broker.trim()).await));
+        }
         let ok = checks.iter().all(|(_, result)| result.is_ok());
         match output {
             Output::Json => {
@@ -161,7 +171,28 @@ pub async fn tried(settings: &Settings) -> Vec<(&'static str, Result<String, Str
         };
         checks.push((name, result));
     }
+    for (name, url) in [("registry_url", &settings.registry_url), ("telemetry", &settings.telemetry.endpoint)] {
+        let Some(url) = url else { continue };
+        let result = match url.parse::<Uri>().ok().and_then(|uri| Some(format!("{}:{}", uri.host()?, port(&uri)))) {
+            Some(address) => answers(&address).await,
+            None => Err(format!("{url} names no host")),
+        };
+        checks.push((name, result));
+    }
     checks
+}
+
+fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+}
+
+/// Whether somebody takes connections there.
+async fn answers(address: &str) -> Result<String, String> {
+    match Env::production().clock.timeout(ANSWER_LIMIT, TcpStream::connect(address)).await {
+        Some(Ok(_)) => Ok(format!("{address} takes connections")),
+        Some(Err(error)) => Err(format!("{address}: {error}")),
+        None => Err(format!("{address} does not answer within {} s", ANSWER_LIMIT.as_secs())),
+    }
 }
 
 fn data_directory(data: &Path) -> Result<String, String> {

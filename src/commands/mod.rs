@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod acl;
 pub mod ask;
 pub mod backup;
 pub mod completions;
@@ -8,9 +9,12 @@ pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod isolation;
+pub mod man;
+pub mod new;
 pub mod produce;
 pub mod schemas;
 mod shown;
+pub mod top;
 pub mod topics;
 pub mod up;
 pub mod verify;

@@ -69,7 +69,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let env = Env::production();
         let started_us = env.clock.mono_us();
         let serves = !args.until_idle || args.listen.is_some() || args.admin.is_some();
-        let backend = args.log.backend()?;
+        let backend = args.log.backend()?.shared(&settings);
         let place = backend.place(&data);
         let hub = Hub::start(&env, &settings.telemetry, &settings.instance);
         let hub = hub.map_err(|error| CommandError::Config(error.to_string()))?;

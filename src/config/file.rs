@@ -87,6 +87,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Socket => "text such as \"127.0.0.1:8082\"",
         Kind::Address => "text such as \"127.0.0.1:8080\"",
         Kind::Url => "a URL",
+        Kind::OneOf(_) => "one of a few words",
         Kind::Flag => "true or false",
         Kind::Count(..) => "a whole number",
         Kind::Size(..) => "a size such as \"64KiB\"",

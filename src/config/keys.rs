@@ -24,6 +24,8 @@ pub enum Kind {
     Size(u64, u64),
     /// A duration from, to, milliseconds.
     Duration(u64, u64),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
 }
 
 /// One key.
@@ -87,6 +89,24 @@ pub const KEYS: &[Key] = &[
         Kind::Count(0, 1_000_000_000),
         "1000",
         "One auction in so many is traced from its bid to the ledger; 0: none. Failures and restarts are always told.",
+    ),
+    key(
+        "kafka.session_timeout",
+        Kind::Duration(1_000, 300_000),
+        "10s",
+        "With `--log kafka`: a process that is silent for this long loses its partitions to the others. The coordinator's own setting with the `consumer` protocol.",
+    ),
+    key(
+        "kafka.group_protocol",
+        Kind::OneOf(&["classic", "consumer"]),
+        "classic",
+        "How processes share partitions: `consumer` is KIP-848, for brokers of 4.0 and later.",
+    ),
+    key(
+        "kafka.static_membership",
+        Kind::Flag,
+        "false",
+        "A process that comes back within the session, under the same `instance`, finds its partitions as they were; the names of all processes must differ.",
     ),
     key(
         "edge.listen",
@@ -221,6 +241,10 @@ impl Key {
                     false => Err("is no URL such as https://ads.example.com".to_owned()),
                 }
             }
+            Kind::OneOf(words) => match words.contains(&text) {
+                true => Ok(()),
+                false => Err(format!("is none of {}", words.join(", "))),
+            },
             Kind::Flag => match text {
                 "true" | "false" => Ok(()),
                 _ => Err("is neither true nor false".to_owned()),
@@ -284,5 +308,6 @@ mod tests {
         assert!(refused("edge.body_max", "1MiB").contains("within"));
         assert!(refused("edge.body_timeout", "1").contains("no duration"));
         assert!(refused("edge.trust_forwarded", "yes").contains("true"));
+        assert_eq!(refused("kafka.group_protocol", "eager"), "is none of classic, consumer");
     }
 }

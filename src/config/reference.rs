@@ -53,6 +53,7 @@ fn told(kind: Kind) -> String {
         Kind::Address => "HOST:PORT".to_owned(),
         Kind::Socket => "IP:PORT".to_owned(),
         Kind::Url => "URL".to_owned(),
+        Kind::OneOf(words) => words.join(" or "),
         Kind::Flag => "true or false".to_owned(),
         Kind::Count(from, to) => format!("{from} to {to}"),
         Kind::Size(from, to) => format!("size, {} to {}", in_kib(from), in_kib(to)),
@@ -93,6 +94,7 @@ pub fn schema() -> String {
 
 fn property(key: &Key) -> Value {
     let mut property = match key.kind {
+        Kind::OneOf(words) => json!({ "enum": words }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Count(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
         Kind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),

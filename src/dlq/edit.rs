@@ -20,7 +20,8 @@ pub fn edit(schemas: &Schemas, value: &[u8], sets: &[(String, String)]) -> Resul
     }
     let writer = GenericDatumWriter::builder(decoded.schema).build().map_err(|error| error.to_string())?;
     let datum = writer.write_value_to_vec(record).map_err(|error| error.to_string())?;
-    let mut edited = value[..schemas::frame::HEADER_BYTES].to_vec();
+    let header = schemas::frame::header_bytes(value).map_err(|error| error.to_string())?;
+    let mut edited = value[..header].to_vec();
     let builtin = schemas::builtin_by_id(decoded.id).ok_or("its schema is not built in")?;
     // What the services' own decoder does not take would only come back.
     (builtin.recode)(&datum, &mut edited).map_err(|error| error.to_string())?;

@@ -404,10 +404,11 @@ impl Run<'_, '_> {
             return Settled::Nobody;
         }
         let is_taken = |shard: &Arc<runtime::supervisor::ShardSlot>| {
-            shard.ctx.inputs.last().is_none_or(|replays| {
-                let position = replays.position.load(std::sync::atomic::Ordering::Relaxed);
-                log.extent(replays.at).is_ok_and(|extent| position >= extent.high_watermark)
-            })
+            !shard.ctx.is_owned()
+                || shard.ctx.inputs.last().is_none_or(|replays| {
+                    let position = replays.position.load(std::sync::atomic::Ordering::Relaxed);
+                    log.extent(replays.at).is_ok_and(|extent| position >= extent.high_watermark)
+                })
         };
         let clock = &self.runner.env.clock;
         let until_us = clock.mono_us() + SETTLE_LIMIT.as_micros() as u64;

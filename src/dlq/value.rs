@@ -5,6 +5,8 @@ use std::io::Cursor;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
+use schemas::frame::{self, Writer};
+use schemas::registry::{Guid, canonical};
 use serde_json::{Map, Value as Json, json};
 
 use super::DlqError;
@@ -36,16 +38,28 @@ impl Schemas {
         Ok(Self { all: schemas::builtin().iter().map(parse).collect::<Result<_, DlqError>>()? })
     }
 
-    /// Decodes a framed value.
+    /// Decodes a value framed by id or GUID.
     ///
     /// # Errors
     /// In words: no frame, a schema that is not built in, bytes that do not follow it.
     pub fn decode(&self, value: &[u8]) -> Result<Decoded<'_>, String> {
-        let (id, datum) = schemas::frame::split(value).map_err(|error| error.to_string())?;
+        let (writer, datum) = frame::split_any(value).map_err(|error| error.to_string())?;
+        let id = match writer {
+            // An external registry has its own ids for the schemas of the binary.
+            Writer::Id(wire) => frame::own_id(wire),
+            Writer::Guid(guid) => {
+                // A registry hashes what it keeps, and that is the canonical text.
+                let is_it = |builtin: &&schemas::Builtin| {
+                    canonical(builtin.avsc, &[], false).is_ok_and(|kept| Guid::of(&kept.text, &[]) == Guid(guid))
+                };
+                let found = schemas::builtin().iter().find(is_it);
+                found.map(|builtin| builtin.id).ok_or_else(|| format!("{writer} is not built in"))?
+            }
+        };
         let found = (id as usize).checked_sub(1).and_then(|at| self.all.get(at));
-        let (name, schema) = found.ok_or_else(|| format!("schema {id} is not built in"))?;
+        let (name, schema) = found.ok_or_else(|| format!("{writer} is not built in"))?;
         // Our own decoder has the limits: what it refuses is not given to another one.
-        let builtin = schemas::builtin_by_id(id).ok_or_else(|| format!("schema {id} is not built in"))?;
+        let builtin = schemas::builtin_by_id(id).ok_or_else(|| format!("{writer} is not built in"))?;
         (builtin.recode)(datum, &mut Vec::new()).map_err(|error| error.to_string())?;
         let reader = GenericDatumReader::builder(schema).build().map_err(|error| error.to_string())?;
         let value = reader.read_value(&mut Cursor::new(datum)).map_err(|error| error.to_string())?;
@@ -144,5 +158,14 @@ mod tests {
         assert_eq!((text(&json["user_id"]), at(&json, "metadata.exchange")), ("u".to_owned(), Some(&json!("adx"))));
         assert!(schemas.decode(&value[..value.len() - 1]).is_err() && schemas.decode(b"\0\0\0\x7f\x7f").is_err());
         assert!(schemas.decode(b"").is_err());
+
+        let builtin = schemas::builtin_by_id(decoded.id).expect("it is");
+        let kept = canonical(builtin.avsc, &[], false).expect("a schema").text;
+        let mut by_guid = vec![frame::MAGIC_GUID];
+        by_guid.extend_from_slice(&Guid::of(&kept, &[]).0);
+        by_guid.extend_from_slice(&value[frame::HEADER_BYTES..]);
+        assert_eq!(schemas.decode(&by_guid).expect("decodes").json(), json);
+        by_guid[1] ^= 1;
+        assert!(schemas.decode(&by_guid).is_err_and(|said| said.contains("GUID")));
     }
 }

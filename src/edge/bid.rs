@@ -19,7 +19,7 @@ use crate::telemetry::RequestSpan;
 /// Header of a caller that traces.
 const TRACEPARENT: &str = "traceparent";
 /// OpenRTB's "insufficient auction time": what is told to those who are turned away.
-const NBR_NO_TIME: i32 = 15;
+pub const NBR_NO_TIME: i32 = 15;
 /// "Unknown error".
 const NBR_UNKNOWN: i32 = 0;
 
@@ -31,8 +31,7 @@ pub async fn bid(served: &Served, request: Request<Incoming>, since_us: u64) -> 
     if request.method() != Method::POST {
         return Err(Refused::bad("METHOD", "bid requests are POSTed to /openrtb2/bid as JSON"));
     }
-    let is_late = (!served.line.admits(since_us)).then_some("no time left");
-    if let Some(why) = is_late.or_else(|| served.appender.behind()) {
+    if let Some(why) = served.turns_away(since_us) {
         // Whoever came before is served first. Nothing of the body is read, so this costs next to nothing.
         served.stats.reason("shed", why);
         return Ok(answer::no_bid(NBR_NO_TIME));

@@ -2,7 +2,7 @@
 //! own; nothing that happens in a service is felt here but an age of a view or a log that is behind.
 //!
 //! `serve` is a request's way, `bid` and `track` the two kinds of it; `token` and `facts` are what travels in URLs; `buckets`,
-//! `line`, `depth`, `config` are the limits; `appender` is how it writes.
+//! `line`, `depth`, `config` are the limits; `wire`, `framing`, `door` what is said below HTTP; `appender` is how it writes.
 
 mod answer;
 pub mod appender;
@@ -11,7 +11,9 @@ mod bid;
 pub mod buckets;
 pub mod config;
 pub mod depth;
+mod door;
 pub mod facts;
+mod framing;
 pub mod keyfile;
 mod line;
 pub mod macros;
@@ -46,6 +48,7 @@ use crate::sources::slices::{Slices, SourceError};
 use crate::sources::treasury::Treasury;
 use appender::Appender;
 use config::EdgeConfig;
+use door::Gate;
 use recent::Recent;
 use serve::{Rates, Served};
 use stats::EdgeStats;
@@ -268,6 +271,7 @@ impl Drop for Admitted {
 async fn connection(stream: TcpStream, admitted: Admitted, mut stop: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let config = admitted.served.config();
+    let wire = Wire::new(stream, Gate::new(admitted.served.clone()));
     let serve = service_fn(|request| admitted.served.serve(request, admitted.peer));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -275,7 +279,7 @@ async fn connection(stream: TcpStream, admitted: Admitted, mut stop: watch::Rece
         .max_buf_size(config.head_max_bytes)
         .max_headers(HEADERS_MAX)
         .half_close(false)
-        .serve_connection(TokioIo::new(Wire(stream)), serve);
+        .serve_connection(TokioIo::new(wire), serve);
     let mut served = pin!(served);
     // What ends a connection early is the peer's business: it hung up, was too slow, or spoke no HTTP.
     let is_over = tokio::select! {

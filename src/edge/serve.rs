@@ -83,6 +83,12 @@ impl Served {
         self.base.load_full()
     }
 
+    /// Why a bid request that stands before the edge now is turned away, if it is.
+    pub fn turns_away(&self, now_us: u64) -> Option<&'static str> {
+        let is_late = (!self.line.admits(now_us)).then_some("no time left");
+        is_late.or_else(|| self.appender.behind())
+    }
+
     /// Serves one request; what is wrong with it is an answer, too.
     pub async fn serve(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, Infallible> {
         let since_us = self.env.clock.mono_us();

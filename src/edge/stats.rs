@@ -93,11 +93,9 @@ impl EdgeStats {
         lock(&self.reasons).clone()
     }
 
-    /// Count and quantiles of the time an answer took, microseconds.
-    pub fn latency_us(&self, route: Route, quantiles: &[f64]) -> (u64, Vec<u64>) {
-        let all = lock(&self.latency_us);
-        let histogram = &all[route as usize];
-        (histogram.len(), quantiles.iter().map(|quantile| histogram.value_at_quantile(*quantile)).collect())
+    /// The times that answers took, microseconds.
+    pub fn latencies(&self, route: Route) -> Histogram<u64> {
+        lock(&self.latency_us)[route as usize].clone()
     }
 }
 

@@ -34,7 +34,7 @@ fn row(
     }))
 }
 
-/// Lag of a platform that runs.
+/// Lag of a platform that runs; of the shards that are this process's.
 ///
 /// # Errors
 /// The log refuses.
@@ -42,7 +42,8 @@ pub fn live(up: &Composed) -> Result<Value, OperateError> {
     let now_ms = up.env.clock.wall_ms();
     let mut rows = Vec::new();
     for bulkhead in &up.platform.bulkheads {
-        for input in bulkhead.shards.iter().flat_map(|shard| &shard.ctx.inputs) {
+        let owned = bulkhead.shards.iter().filter(|shard| shard.ctx.is_owned());
+        for input in owned.flat_map(|shard| &shard.ctx.inputs) {
             let next = input.position.load(Ordering::Relaxed);
             rows.push(row(up.log.as_ref(), bulkhead.spec.name, input.topic.name, input.at, next, now_ms)?);
         }

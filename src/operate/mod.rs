@@ -1,6 +1,7 @@
 //! What an operator asks and does, as functions over a log and a platform: the admin listener and the commands call the
 //! same ones, so a running process and a data directory answer alike.
 
+pub mod acl;
 pub mod backup;
 pub mod explain;
 pub mod lag;
@@ -8,6 +9,7 @@ pub mod process;
 pub mod produce;
 pub mod tap;
 pub mod target;
+pub mod top;
 pub mod topics;
 pub mod topology;
 pub mod values;

@@ -23,6 +23,9 @@ pub enum RegistryFailure {
     /// Something answers that is no schema registry.
     #[error("not the answer of a schema registry: {0}")]
     Garbage(String),
+    /// Something answers that does not have the path: an older registry, or none at all.
+    #[error("not the answer of a schema registry: {0}")]
+    NoSuchPath(String),
     /// The URL is none that can be asked.
     #[error("{0}")]
     Url(String),
@@ -34,7 +37,7 @@ impl RegistryFailure {
         match self {
             Self::Refused { .. } => "REGISTRY_REFUSED",
             Self::Down(_) => "REGISTRY_DOWN",
-            Self::Garbage(_) => "REGISTRY_GARBAGE",
+            Self::Garbage(_) | Self::NoSuchPath(_) => "REGISTRY_GARBAGE",
             Self::Url(_) => "REGISTRY_URL",
         }
     }

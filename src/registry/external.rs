@@ -176,9 +176,11 @@ impl WriterSchemas for External {
             self.book.put(writer, Slot::Known(schema.clone()));
             return Found::Schema(schema);
         }
-        // Full: the line moves on by itself, and whoever asks comes again.
-        if self.questions.try_send(writer).is_ok() {
-            self.book.put(writer, Slot::Asked);
+        // Noted before it is asked for: an answer may be there at once, and must stand. Full: the line moves on by itself, and
+        // whoever asks comes again.
+        self.book.put(writer, Slot::Asked);
+        if self.questions.try_send(writer).is_err() {
+            self.book.lock().remove(&writer);
         }
         Found::Away("it is being asked for".to_owned())
     }

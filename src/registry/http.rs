@@ -22,6 +22,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Connections kept for the next question.
 const IDLE_CONNECTIONS: usize = 2;
+/// Confluent's code of a schema that is not there.
+const NO_SCHEMA: u32 = 40403;
 /// Characters of a foreign text that a message repeats.
 const SHOWN_CHARS: usize = 200;
 
@@ -61,7 +63,11 @@ impl HttpRegistry {
         }
         match answer {
             Ok(json) => serde_json::from_value(json.clone()).map(Some).map_err(|_| self.garbage("/usage", &json)),
-            Err(RegistryFailure::Refused { status: 404, .. } | RegistryFailure::Garbage(_)) => Ok(None),
+            Err(
+                RegistryFailure::Refused { status: 404, .. }
+                | RegistryFailure::NoSuchPath(_)
+                | RegistryFailure::Garbage(_),
+            ) => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -128,7 +134,11 @@ impl HttpRegistry {
             (Some(code), Some(message)) => {
                 Err(RegistryFailure::Refused { status: status.as_u16(), code, message: shown(message) })
             }
-            _ => Err(RegistryFailure::Garbage(format!("{}{path} answers {status}: {}", self.base, shown_bytes(bytes)))),
+            _ => {
+                let what = format!("{}{path} answers {status}: {}", self.base, shown_bytes(bytes));
+                let is_path = status == StatusCode::NOT_FOUND;
+                Err(if is_path { RegistryFailure::NoSuchPath(what) } else { RegistryFailure::Garbage(what) })
+            }
         }
     }
 
@@ -194,7 +204,17 @@ impl SchemaRegistry for HttpRegistry {
     }
 
     fn by_guid(&self, guid: Guid) -> Answer<'_, (String, Vec<Reference>)> {
-        self.content(format!("/schemas/guids/{guid}")).boxed()
+        async move {
+            match self.content(format!("/schemas/guids/{guid}")).await {
+                // A registry that lists its subjects is one, and what it has no path for it does not have.
+                Err(RegistryFailure::NoSuchPath(message)) => {
+                    self.subjects().await?;
+                    Err(RegistryFailure::Refused { status: 404, code: NO_SCHEMA, message })
+                }
+                other => other,
+            }
+        }
+        .boxed()
     }
 
     fn lookup<'a>(&'a self, subject: &'a str, submission: &'a Submission) -> Answer<'a, Entry> {

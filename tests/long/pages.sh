@@ -8,7 +8,7 @@ room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
 chromium=$(command -v chromium || true)
 if [ -z "$chromium" ]; then apt-get install -y -qq chromium >&2; chromium=$(command -v chromium); fi
-cargo build --release -p sim
+cargo build --release --workspace --bin bulkhead-sim
 target/release/bulkhead-sim compare --months 1 --curve 8 --evidence 4 --html "$room/month.html"
 target/release/bulkhead-sim run --seed 3 --until 60s --html "$room/run.html" > /dev/null
 cd "$room"

@@ -3,4 +3,4 @@
 #   seeds.sh [SEEDS]     default: 200
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-BULKHEAD_SEEDS="${1:-200}" exec cargo test --release -p tests --test determinism -- --nocapture sixty_seeds
+BULKHEAD_SEEDS="${1:-200}" exec cargo test --release --workspace --test determinism -- --nocapture sixty_seeds

@@ -33,7 +33,10 @@ impl Reply {
 
 /// Sends bytes and reads all that comes back; nobody waits longer than half a minute.
 pub fn raw(to: SocketAddr, bytes: &[u8]) -> Option<Reply> {
-    let mut stream = TcpStream::connect(to).expect("somebody listens");
+    spoken(TcpStream::connect(to).expect("somebody listens"), bytes)
+}
+
+fn spoken(mut stream: TcpStream, bytes: &[u8]) -> Option<Reply> {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
     // Whoever refuses early may close before everything is sent.
     let _ = stream.write_all(bytes);
@@ -60,8 +63,19 @@ fn unchunked(mut rest: &[u8]) -> Vec<u8> {
     body
 }
 
+/// One request to somebody who may die at any time; `None` without a whole answer.
+pub fn attempt(to: SocketAddr, method: &str, path: &str, body: &[u8]) -> Option<Reply> {
+    let stream = TcpStream::connect(to).ok()?;
+    spoken(stream, &written(to, method, path, &[("user-agent", AGENT)], body))
+}
+
 /// One request with its own connection.
 pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let bytes = written(to, method, path, headers, body);
+    raw(to, &bytes).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+}
+
+fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n");
     for (name, value) in headers {
         bytes.push_str(&format!("{name}: {value}\r\n"));
@@ -70,8 +84,7 @@ pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
         bytes.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     bytes.push_str("\r\n");
-    let bytes = [bytes.as_bytes(), body].concat();
-    raw(to, &bytes).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    [bytes.as_bytes(), body].concat()
 }
 
 pub fn get(to: SocketAddr, path: &str) -> Reply {

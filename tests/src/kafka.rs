@@ -17,11 +17,29 @@ pub fn brokers() -> &'static str {
             return brokers;
         }
         let pid = std::process::id().to_string();
-        let up = Command::new(scripts().join("up")).args(["--with", &pid]).stderr(Stdio::inherit()).output();
+        let up = Command::new(scripts().join("up")).args(["--fresh", "--with", &pid]).stderr(Stdio::inherit()).output();
         let up = up.expect("tests/kafka/up runs");
         assert!(up.status.success(), "tests/kafka/up failed: Java and Maven are needed, see its messages");
         String::from_utf8(up.stdout).expect("text").trim().to_owned()
     })
+}
+
+/// The broker dies at once, as in a crash, and comes back on the same port; how long it was away. A broker of somebody
+/// else's is left alone.
+pub fn restart() -> Option<std::time::Duration> {
+    brokers();
+    if std::env::var("BULKHEAD_KAFKA").is_ok() {
+        return None;
+    }
+    let clock = runtime::env::Env::production().clock;
+    let (pid, since_us) = (std::process::id().to_string(), clock.mono_us());
+    let script = |name: &str, args: &[&str]| {
+        let done = Command::new(scripts().join(name)).args(args).stdout(Stdio::null()).status();
+        assert!(done.is_ok_and(|status| status.success()), "tests/kafka/{name} failed");
+    };
+    script("down", &["--kill"]);
+    script("up", &["--with", &pid]);
+    Some(std::time::Duration::from_micros(clock.mono_us() - since_us))
 }
 
 /// A prefix for topics that nobody else uses.

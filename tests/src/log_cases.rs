@@ -10,6 +10,8 @@ use runtime::log::{
 };
 use tokio::sync::Notify;
 
+pub use crate::log_shapes::*;
+
 /// A place where logs are opened.
 pub trait Backend {
     /// Opens the log; one at a time, the one before is closed or dropped.
@@ -42,11 +44,11 @@ pub fn topic(name: &str) -> TopicConfig {
     }
 }
 
-fn at(topic: TopicId, partition: u32) -> TopicPartition {
+pub(crate) fn at(topic: TopicId, partition: u32) -> TopicPartition {
     TopicPartition { topic, partition }
 }
 
-fn batch(values: &[&[u8]]) -> Bytes {
+pub(crate) fn batch(values: &[&[u8]]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     for value in values {
         builder.push(1_000, None, Some(value), &[]).expect("small");
@@ -55,14 +57,14 @@ fn batch(values: &[&[u8]]) -> Bytes {
 }
 
 /// A log with one topic and one producer group.
-struct Bench {
-    log: Arc<dyn Log>,
-    topic: TopicId,
+pub(crate) struct Bench {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) topic: TopicId,
     group: ProducerGroup,
 }
 
 impl Bench {
-    fn new(backend: &dyn Backend) -> Self {
+    pub(crate) fn new(backend: &dyn Backend) -> Self {
         let log = backend.open();
         let topic = log.ensure_topic(&topic("cases")).expect("a topic is made");
         let group = log.producer_group("cases", 1 << 20);
@@ -73,18 +75,18 @@ impl Bench {
         AppendOptions { group: self.group, fence: None }
     }
 
-    fn append(&self, partition: u32, batch: Bytes) -> runtime::log::Appending {
+    pub(crate) fn append(&self, partition: u32, batch: Bytes) -> runtime::log::Appending {
         self.log.append(at(self.topic, partition), batch, self.options())
     }
 
-    fn reader(&self, partition: u32, position: Offset) -> (Box<dyn PartitionReader>, Arc<Notify>) {
+    pub(crate) fn reader(&self, partition: u32, position: Offset) -> (Box<dyn PartitionReader>, Arc<Notify>) {
         let wake = Arc::new(Notify::new());
         let reader = self.log.reader(at(self.topic, partition), position, wake.clone()).expect("a reader is made");
         (reader, wake)
     }
 
     /// The next batches, waited for.
-    async fn next(&self, reader: &mut dyn PartitionReader, wake: &Notify, max_bytes: usize) -> Fetched {
+    pub(crate) async fn next(&self, reader: &mut dyn PartitionReader, wake: &Notify, max_bytes: usize) -> Fetched {
         loop {
             if let Some(fetched) = reader.try_next(max_bytes).expect("readable") {
                 return fetched;
@@ -94,7 +96,7 @@ impl Bench {
     }
 
     /// Everything from `position` to the high watermark.
-    async fn read(&self, partition: u32, position: Offset, max_bytes: usize) -> Vec<Owned> {
+    pub(crate) async fn read(&self, partition: u32, position: Offset, max_bytes: usize) -> Vec<Owned> {
         let (mut reader, wake) = self.reader(partition, position);
         let end = self.log.extent(at(self.topic, partition)).expect("known").high_watermark;
         let mut found = Vec::new();
@@ -108,7 +110,7 @@ impl Bench {
         found
     }
 
-    async fn values(&self, partition: u32) -> Vec<Vec<u8>> {
+    pub(crate) async fn values(&self, partition: u32) -> Vec<Vec<u8>> {
         let start = self.log.extent(at(self.topic, partition)).expect("known").start;
         self.read(partition, start, 4096).await.into_iter().filter_map(|record| record.value).collect()
     }

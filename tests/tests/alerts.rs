@@ -35,7 +35,9 @@ fn every_alert_has_a_case_and_a_runbook_and_known_metrics() {
     let panels: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
     assert!(panels["panels"].as_array().is_some_and(|panels| panels.len() > 10));
     for metric in words(r"\b(bulkhead_[a-z_]+[a-z])", &(rules + &dashboard)) {
-        assert!(metrics.contains(&format!("`{metric}`")), "{metric} is not in docs/metrics.md");
+        // A histogram is documented once, and asked for by its parts.
+        let whole = metric.strip_suffix("_bucket").unwrap_or(&metric);
+        assert!(metrics.contains(&format!("`{whole}`")), "{metric} is not in docs/metrics.md");
     }
 }
 

@@ -52,6 +52,24 @@ fn a_configuration_is_checked_and_shown() {
     assert_eq!(of("admin.token"), ("***".into(), "file".into()));
     assert!(!String::from_utf8_lossy(&output.stdout).contains("s3cret"));
     assert!(run(&program, &["config", "check", "--live", "--config", path], &[]).status.success());
+    let away = [("BULKHEAD_TELEMETRY_ENDPOINT", "http://127.0.0.1:1")];
+    let live = [
+        "config",
+        "check",
+        "--live",
+        "--config",
+        path,
+        "--brokers",
+        "127.0.0.1:1",
+        "--registry-url",
+        "http://127.0.0.1:1/r",
+    ];
+    let output = run(&program, &live, &away);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for what in ["brokers", "registry_url", "telemetry"] {
+        let is_told = |line: &str| line.starts_with(what) && line.contains("WRONG: 127.0.0.1:1: ");
+        assert!(output.status.code() == Some(78) && said.lines().any(is_told), "{what} in\n{said}");
+    }
     let wrong = run(&program, &["config", "check", "--config", path], &[("BULKHEAD_EDGE_DEPTH_MAX", "many")]);
     assert!(
         wrong.status.code() == Some(78)

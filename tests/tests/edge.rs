@@ -17,6 +17,7 @@ use bulkhead::sources::treasury::Treasury;
 use runtime::env::Env;
 use schemas::events::{BillingEvent, ImpressionEvent};
 use schemas::frame;
+use tests::exchange::{Won, request, with_price};
 use tests::http::{self, Reply, get, path_of, post};
 
 /// A platform with the demo's campaigns and an edge, on a port that the system chose.
@@ -77,47 +78,12 @@ impl Running {
     }
 }
 
-fn request(id: &str) -> String {
-    format!(
-        r#"{{"id":"{id}","at":1,"cur":["USD"],"tmax":500,"imp":[{{"id":"1","bidfloor":0.01,"banner":{{"w":300,"h":250}}}}],
-        "site":{{"domain":"news.example"}},"device":{{"ua":"{}","ip":"192.0.2.7"}},"user":{{"id":"user-{id}"}}}}"#,
-        http::AGENT
-    )
-}
-
-/// A bid and its URLs.
-struct Won {
-    win: String,
-    loss: String,
-    pixel: String,
-    click: String,
-    price: f64,
-}
-
 fn bid(at: SocketAddr, id: &str) -> Won {
     let reply = post(at, "/openrtb2/bid", request(id).as_bytes());
     assert_eq!(reply.status, 200, "{} {}", reply.head, reply.text());
     let response = reply.json();
     assert_eq!((&response["id"], &response["cur"]), (&id.into(), &"USD".into()));
-    let bid = &response["seatbid"][0]["bid"][0];
-    assert_eq!((&bid["impid"], &bid["w"], &bid["h"]), (&"1".into(), &300.into(), &250.into()));
-    let text = |name: &str| path_of(bid[name].as_str().expect("text")).to_owned();
-    let adm = bid["adm"].as_str().expect("markup");
-    let url = |before: &str| {
-        let start = adm.find(before).expect("a URL") + before.len();
-        path_of(&adm[start..start + adm[start..].find('"').expect("its end")]).to_owned()
-    };
-    Won {
-        win: text("nurl"),
-        loss: text("lurl"),
-        pixel: url("<img src=\""),
-        click: url("<a href=\""),
-        price: bid["price"].as_f64().expect("a price"),
-    }
-}
-
-fn with_price(path: &str, price: &str) -> String {
-    path.replace("${AUCTION_PRICE}", price)
+    Won::of(&reply)
 }
 
 #[test]

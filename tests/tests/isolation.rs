@@ -29,13 +29,17 @@ fn nobody_feels_a_service_that_spins_or_panics() {
     let (first, code) = report(&program, &asked);
     assert_eq!((first["ok"].as_bool(), code), (Some(true), Some(0)), "{}", first["failures"]);
     assert!(first["utilisation"].as_f64().expect("a share") >= 0.4, "{}", first["utilisation"]);
-    // Eight others twice; billing, attribution and analytics read verdicts.
-    assert_eq!((cells(&first, "cells", "spin", false).len(), cells(&first, "cells", "panic", true).len()), (5, 3));
+    // All others twice; billing, attribution and analytics read verdicts.
+    let (free, depending) = (cells(&first, "cells", "spin", false).len(), cells(&first, "cells", "panic", true).len());
+    assert!(free >= 5 && depending >= 3, "{free} do not depend, {depending} do");
     let harmed = cells(&first, "control", "spin", false);
-    assert_eq!(harmed.len(), 5, "the same without bulkheads");
+    assert_eq!(harmed.len(), free, "the same without bulkheads");
     assert!(harmed.iter().all(|cell| cell["p99_ratio"].as_f64() > Some(2.0)), "{harmed:?}");
     let picture = std::fs::read_to_string(svg).expect("a picture");
-    assert!(picture.contains("no other one feels it") && picture.matches("<g>").count() == 16, "a square a pair");
+    assert!(
+        picture.contains("no other one feels it") && picture.matches("<g>").count() == 2 * (free + depending),
+        "a square a pair"
+    );
     // The same seed, the same figures: whoever argues can run it again.
     let (second, _) = report(&program, &["isolation", "--faulted", "fraud", "--kinds", "spin"]);
     assert_eq!(cells(&second, "cells", "spin", false), cells(&first, "cells", "spin", false));

@@ -38,8 +38,10 @@ fn topics_are_planned_made_once_and_never_changed() {
 
     let plan = json(&run("topics create", &prefix, &["--dry-run", "--partitions", "2"]));
     assert!(actions(&plan).iter().all(|action| *action == "create") && plan["applied"] == false);
-    // All at once, by the names that the cluster would know; the demo's own topic is the demo's to ask for.
-    for row in plan["topics"].as_array().expect("rows").iter().filter(|row| row["topic"] != "requests-dlq") {
+    // All at once, by the names that the cluster would know; what is not needed at a start is not asked for there.
+    let later = ["requests-dlq", "admin-audit", "dlq-audit"];
+    let is_needed = |row: &&Value| later.iter().all(|name| row["topic"] != *name);
+    for row in plan["topics"].as_array().expect("rows").iter().filter(is_needed) {
         let name = format!("{prefix}{}", row["topic"].as_str().expect("text"));
         assert!(stderr.split([' ', ',', ';']).any(|word| word == name), "{name} is not named: {stderr}");
     }
@@ -94,4 +96,31 @@ fn a_cluster_that_does_not_answer_is_said() {
     let contradiction =
         program().args(["demo", "--log", "embedded", "--brokers", "127.0.0.1:1"]).output().expect("the program runs");
     assert_eq!(contradiction.status.code(), Some(2));
+}
+
+/// The file for those who have Docker is not run here: what can be seen without is looked at.
+#[test]
+fn the_compose_file_is_in_form() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose.yaml");
+    let text = std::fs::read_to_string(path).expect("compose.yaml");
+    assert!(text.contains("not run by the tests"), "it says so");
+    let lines = || text.lines().enumerate().map(|(number, line)| (number + 1, line));
+    for (number, line) in lines().filter(|(_, line)| !line.trim_start().starts_with('#')) {
+        let indent = line.len() - line.trim_start().len();
+        assert!(!line.contains('\t') && indent % 2 == 0 && line == line.trim_end(), "line {number}: {line:?}");
+        assert_eq!(line.matches('"').count() % 2, 0, "line {number}: {line}");
+    }
+    let images: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+    assert_eq!(images.len(), 3);
+    for image in images {
+        let (name, tag) = image.split_once(':').expect("a version");
+        assert!(name.contains('/') && tag.chars().any(|c| c.is_ascii_digit()), "{image}");
+    }
+    for (number, line) in lines().filter(|(_, line)| line.trim().starts_with("- \"") && line.contains(":80")) {
+        assert!(line.contains("127.0.0.1:") || line.contains("targets"), "line {number} is open to others: {line}");
+    }
+    let rules =
+        text.lines().find_map(|line| line.trim().strip_prefix("- \"./")?.split(':').next()).expect("the alerts");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    assert!(root.join(rules).exists(), "{rules}");
 }

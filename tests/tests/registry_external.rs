@@ -18,8 +18,13 @@ use tests::program;
 use tests::registry_kit::Served;
 
 /// Answers every request with the same bytes; without any, never.
-#[allow(clippy::disallowed_methods)] // a server of the test, on a thread of its own
 fn server(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
+    server_by(move |_| answer)
+}
+
+/// Answers by what the request begins with.
+#[allow(clippy::disallowed_methods)] // a server of the test, on a thread of its own
+fn server_by(answer: impl Fn(&[u8]) -> &'static [u8] + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let calls = Arc::new(AtomicUsize::new(0));
@@ -30,7 +35,8 @@ fn server(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
             let Ok(mut stream) = stream else { return };
             counted.fetch_add(1, Ordering::SeqCst);
             let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
+            let read = stream.read(&mut request).unwrap_or(0);
+            let answer = answer(&request[..read]);
             if answer.is_empty() {
                 open.push(stream);
             } else {
@@ -54,7 +60,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
 #[test]
 fn a_server_that_misbehaves_is_told_apart_from_one_that_says_no() {
     let down = |f: &RegistryFailure| matches!(f, RegistryFailure::Down(_));
-    let garbage = |f: &RegistryFailure| matches!(f, RegistryFailure::Garbage(_));
+    let garbage = |f: &RegistryFailure| matches!(f, RegistryFailure::Garbage(_) | RegistryFailure::NoSuchPath(_));
     type Judge<'a> = &'a dyn Fn(&RegistryFailure) -> bool;
     let leak = |text: String| -> &'static [u8] { Box::leak(text.into_bytes().into_boxed_slice()) };
     let cases: [(&str, &'static [u8], Judge<'_>); 9] = [
@@ -98,6 +104,17 @@ fn settle(external: &External, id: u32, done: impl Fn(&Found) -> bool) -> Found 
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("id {id} did not settle: {:?}", external.find(Writer::Id(id)));
+}
+
+/// A registry without the path for GUIDs does not know one; a site without any path of a registry says nothing about it.
+#[test]
+fn a_registry_that_has_no_guids_does_not_know_one() {
+    const NO: &[u8] = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    const NONE: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]";
+    let (older, _) = server_by(|request| if request.starts_with(b"GET /subjects ") { NONE } else { NO });
+    let guid = schemas::registry::Guid([7; 16]);
+    assert!(block(client(older).by_guid(guid)).expect_err("has none").is_absent());
+    assert!(!block(client(server(NO).0).by_guid(guid)).expect_err("is none").is_absent());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
 use schemas::registry::Submission;
 use serde_json::Value;
-use tests::program;
+use tests::program::{self, Running};
 use tests::registry_kit::{Served, append, framed, letters, newer_click_pixel, open_log};
 
 const TOPIC: &str = "click-pixels";
@@ -124,19 +124,19 @@ fn a_partition_waits_for_its_registry() {
     let mut command = Command::new(program::built("bulkhead", "bulkhead"));
     let said = directory.path().join("said");
     let stderr = File::create(&said).expect("a file");
-    let mut child = command.args(up).stderr(stderr).stdout(Stdio::null()).spawn().expect("starts");
+    let mut child = Running(command.args(up).stderr(stderr).stdout(Stdio::null()).spawn().expect("starts"));
     // At start it is asked for the binary's schemas, and what it said last time counts; then for the id, again and again.
     for _ in 0..600 {
         if gate.turned_away.load(Ordering::SeqCst) >= 8 {
             break;
         }
-        assert!(child.try_wait().expect("a child").is_none(), "it waits");
+        assert!(child.0.try_wait().expect("a child").is_none(), "it waits");
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(gate.turned_away.load(Ordering::SeqCst) >= 8, "it is asked for the id again");
-    assert!(child.try_wait().expect("a child").is_none(), "it waits");
+    assert!(child.0.try_wait().expect("a child").is_none(), "it waits");
     gate.shut.store(false, Ordering::SeqCst);
-    let status = child.wait().expect("ends");
+    let status = child.0.wait().expect("ends");
     assert!(status.success(), "{}", std::fs::read_to_string(&said).unwrap_or_default());
 
     // The first two are one click and its repetition; only what no schema is known for is set aside, and the recount agrees.

@@ -60,6 +60,11 @@ fn check_and_decode_answer_as_documented() {
     let transitive = schemas(folder, level);
     assert_eq!((transitive.code, transitive.json()["incompatibilities"].as_array().unwrap().len()), (1, 1));
     assert_eq!(schemas(folder, &level.replace("FULL_TRANSITIVE", "FULL")).code, 0);
+    // A record that contains itself has no value: nothing is proven, and nothing else is said.
+    put("endless.avsc", r#"{"type":"record","name":"E","fields":[{"name":"e","type":"E"}]}"#);
+    let endless = schemas(folder, "check --reader endless.avsc --writer endless.avsc --output json");
+    let proof = &endless.json()["decode_proof"];
+    assert_eq!((endless.code, &proof["records"], &proof["ok"]), (0, &json!(0), &Value::Null));
     // Two fields that claim one name: Java's verdict is "compatible", the decoder stops, and the report says both.
     let claims = r#"{"name":"x","type":"string","aliases":["id"]},{"name":"y","type":"string","aliases":["id"]}"#;
     put("claims.avsc", &event(claims));

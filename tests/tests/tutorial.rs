@@ -130,6 +130,11 @@ fn from_nothing_to_a_ledger_row() {
     sampling_changes(&up);
     let actors = asking.text(&["actors"]);
     assert!(actors.contains("billing") && actors.contains("shard 1 running"), "{actors}");
+    let top = asking.json(&["top", "--every", "200ms"]);
+    let all_run = |row: &Value| row["ok"] == true && row["state"] == "running";
+    assert!(top["services"].as_array().is_some_and(|rows| rows.len() > 8 && rows.iter().all(all_run)), "{top}");
+    assert!(asking.text(&["top", "--every", "200ms"]).contains("all running"));
+    assert_eq!(asking.output(&["top", "--every", "1ms"]).status.code(), Some(2));
     assert!(asking.text(&["graph", "--format", "dot"]).starts_with("digraph"));
     backed_up(&asking, directory.path());
     let rest = up.end();
@@ -263,6 +268,10 @@ fn admin_answers(up: &Up) {
         "bulkhead_edge_requests_total{route=\"bid\",status=\"200\"} 2",
         "bulkhead_edge_requests_total{route=\"imp\",status=\"200\"} 2",
         "bulkhead_degraded{service=\"billing\"} 0",
+        "bulkhead_breaker_opened_total{service=\"billing\"} 0",
+        "bulkhead_credit_events_used{service=\"billing\",partition=\"1\"} 0",
+        "bulkhead_commit_latency_seconds_count{service=\"budget\"}",
+        "bulkhead_view_freshness_seconds_bucket{view=\"campaigns\",le=\"+Inf\"}",
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }

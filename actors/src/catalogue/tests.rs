@@ -35,7 +35,7 @@ const START_MS: i64 = 1_700_000_000_000;
 fn the_topology_holds() {
     let specs: Vec<_> = services(&Config::default()).into_iter().map(|def| def.spec).collect();
     let order = topology::check(&specs).expect("a topology without circles");
-    assert_eq!(order.len(), 9);
+    assert_eq!(order.len(), specs.len());
     let before = |a: &str, b: &str| {
         let at = |name| order.iter().position(|known| *known == name);
         assert!(at(a) < at(b), "{a} drains before {b}: {order:?}");

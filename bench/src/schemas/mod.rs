@@ -1,8 +1,9 @@
-//! The codec beside a hand-written decoder and apache-avro, on the case study's ImpressionEvent of 151 bytes, framed.
+//! The codec beside a hand-written decoder, apache-avro and serde_avro_fast, on the case study's ImpressionEvent of 151 bytes, framed.
 
 mod apache;
 mod hand;
 mod hostile;
+mod peer;
 
 use crate::{
     cpu::{Contender, best_rates},
@@ -121,6 +122,9 @@ pub fn run() -> Result<Report, Box<dyn Error>> {
     let apache = ["apache_avro_value", "apache_avro_serde", "apache_avro_resolved", "apache_avro_encode"];
     for (i, figure) in apache.into_iter().enumerate() {
         report.push(Figure::alone(figure, rates[8 + i], "1/s"));
+    }
+    if let Some(rate) = peer::rate(&messages, schemas::builtin()[0].avsc)? {
+        report.push(Figure::alone("serde_avro_fast", rate, "1/s"));
     }
     report.push(Figure::alone("hostile_ms_per_64_kib", hostile::worst_ms()?, "ms"));
     Ok(report)

@@ -8,6 +8,7 @@ pub mod builder;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub(crate) mod lz4;
+pub mod membership;
 pub mod partitioner;
 pub mod record;
 pub mod segment;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 
 pub use batch::{Batch, Batches, Compression, CorruptBatch};
 pub use builder::{BatchBuilder, BatchFull};
+pub use membership::{JoinError, Membership};
 pub use record::{Header, Headers, Record, Records};
 pub use walk::walk;
 
@@ -100,6 +102,8 @@ pub enum AppendError {
     Fenced { topic: Arc<str>, partition: u32, epoch_offset: Offset, newer_offset: Offset },
     #[error("batch of {bytes} bytes for {topic}-{partition} is over the limit of {limit_bytes}")]
     TooLarge { topic: Arc<str>, partition: u32, bytes: usize, limit_bytes: usize },
+    #[error("{topic}-{partition}: not allowed to write: {reason}; `bulkhead acl print` tells who needs which rights")]
+    Denied { topic: Arc<str>, partition: u32, reason: String },
     #[error("not a record batch: {reason}")]
     Malformed { reason: String },
     #[error("topic or partition unknown or different: {what}")]
@@ -121,6 +125,7 @@ impl AppendError {
             Self::NoSpace { .. } => "NO_SPACE",
             Self::Fenced { .. } => "FENCED",
             Self::TooLarge { .. } => "TOO_LARGE",
+            Self::Denied { .. } => "DENIED",
             Self::Malformed { .. } => "MALFORMED",
             Self::Unknown { .. } => "UNKNOWN_TOPIC",
             Self::Indefinite { .. } => "INDEFINITE",
@@ -240,6 +245,14 @@ pub trait Log: Send + Sync + 'static {
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64>;
     /// Settles everything in flight, fills and syncs the segments. Idempotent.
     fn close(&self) -> BoxFuture<'static, ()>;
+    /// Joins the group that shares the partitions of `topic` out among processes (rule P20). `None`: there is no group, all
+    /// partitions are this process's.
+    ///
+    /// # Errors
+    /// Settings that no group can be joined with.
+    fn join(&self, _group: &str, _topic: TopicId) -> Result<Option<Membership>, JoinError> {
+        Ok(None)
+    }
     /// Writes a consistent copy of everything synced into an empty directory; blocks. `None`: a cluster keeps its own.
     fn copy_to(&self, _to: &dyn storage::Storage) -> Option<Result<segment::Copied, storage::StorageError>> {
         None

@@ -57,11 +57,16 @@ impl Actor for ShardActor {
         (ctx, permit): Self::Arguments,
     ) -> Result<Running, ActorProcessingErr> {
         let pool = CreditPool::new(ctx.limits.credit);
+        ctx.credits.store(Some(pool.clone()));
         Ok(Running { ctx, permit, shard: None, pool, tick_wanted: Arc::new(AtomicBool::new(true)), fetcher: None })
     }
 
     /// Claims, rebuilds, then starts to read.
     async fn post_start(&self, myself: ActorRef<ShardMessage>, state: &mut Running) -> Result<(), ActorProcessingErr> {
+        // A claim would fence whoever has it now.
+        if !state.ctx.is_owned() {
+            return Err(stop(&state.ctx, ShardError::Revoked));
+        }
         let shard = match Shard::recover(state.ctx.clone()).await {
             Ok(shard) => shard,
             Err(error) => return Err(stop(&state.ctx, error)),
@@ -86,6 +91,8 @@ impl Actor for ShardActor {
         let ctx = state.ctx.clone();
         ctx.progress.beat(ctx.env.clock.mono_us());
         let result = match message {
+            // It is the next owner's; what was taken before it is finished.
+            ShardMessage::Batch(_) if !ctx.is_owned() => Ok(()),
             ShardMessage::Batch(envelope) => {
                 // Every envelope that waits holds credit.
                 let more = state.pool.events_used() > i64::from(envelope.fetched.events);

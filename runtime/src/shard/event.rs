@@ -19,7 +19,7 @@ use crate::log::Record;
 use crate::outcome::{Failure, Handled, Reason};
 use crate::park::{Parked, ParkedAt, Tried};
 use crate::service::{Effects, Event};
-use crate::supervisor::watchdog::{NONE, UNNAMED};
+use crate::supervisor::watchdog::NONE;
 use crate::topology::{Order, Topic, TopicKind};
 
 /// How long a partition waits when it is asked to slow down.
@@ -188,19 +188,23 @@ impl Shard {
     }
 
     /// The input of that name; `None`: this service no longer reads it.
-    pub(super) fn input_topic(&self, name: &str) -> Option<&'static Topic> {
-        self.ctx.inputs.iter().map(|input| input.topic).find(|topic| topic.name == name)
+    pub(super) fn input_of(&self, name: &str) -> Option<usize> {
+        self.ctx.inputs.iter().position(|input| input.topic.name == name)
     }
 
     /// Another attempt at an event taken from those that wait. `false`: the others had better wait on.
     pub(super) fn retry_one(&mut self, at: ParkedAt, row: Parked) -> Result<bool, ShardError> {
         let (name, partition, offset) = &at;
         // A topic that this service no longer reads: what waited of it can only be set aside under its old name.
-        let Some(topic) = self.input_topic(name) else { return Ok(true) };
+        let Some(input) = self.input_of(name) else { return Ok(true) };
+        let topic = self.ctx.inputs[input].topic;
+        if self.end_condemned(input, &at, &row)? {
+            return Ok(true);
+        }
         let record = row.record(*offset);
-        self.ctx.progress.in_hand(UNNAMED);
-        let verdict = self.judge(topic, *partition, &record, row.tried());
-        self.ctx.progress.in_hand(NONE);
+        let before = self.ctx.progress.takes(input);
+        let verdict = self.judge_in_hand(topic, *partition, &record, row.tried());
+        self.ctx.progress.takes(before);
         let verdict = verdict?;
         if is_taken(&verdict) {
             self.ctx.flood.healed();

@@ -51,7 +51,7 @@ async fn feed(
     loop {
         let mut idle = true;
         for (input, reader) in readers.iter_mut().enumerate() {
-            if ctx.draining.load(Ordering::Acquire) {
+            if ctx.is_ending() {
                 return Ok(());
             }
             pool.available().await;

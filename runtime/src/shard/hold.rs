@@ -1,6 +1,5 @@
 //! What holds a service back: faults made on purpose, waits for a retry, a full disk.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::event::Waits;
@@ -182,7 +181,7 @@ impl ShardContext {
         const STEP: Duration = Duration::from_millis(100);
         let mut left = duration;
         loop {
-            if self.draining.load(Ordering::Acquire) {
+            if self.is_ending() {
                 return Err(ShardError::Draining);
             }
             if left.is_zero() {
@@ -199,7 +198,7 @@ impl ShardContext {
     pub(super) async fn wait_for_room(&self) -> Result<(), ShardError> {
         while let Err(error) = self.log.room() {
             self.stats.fail(error.to_string());
-            if self.draining.load(Ordering::Acquire) {
+            if self.is_ending() {
                 return Err(error.into());
             }
             self.env.clock.sleep(ROOM_PROBE).await;

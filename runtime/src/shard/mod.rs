@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use actor::{ShardActor, ShardMessage};
@@ -196,6 +196,8 @@ pub struct ShardContext {
     pub count_from: AtomicI64,
     /// Schemas of writers that are not of this binary.
     pub writers: Arc<crate::writers::Writers>,
+    /// What is in flight of its credits; `None` before its first start.
+    pub credits: arc_swap::ArcSwapOption<crate::credit::CreditPool>,
     /// Events waiting as rows of this shard's state.
     pub parked: AtomicU64,
     /// Trials of the whole process: those of one event exclude all others.
@@ -217,6 +219,8 @@ pub struct ShardContext {
     pub publishing: std::sync::atomic::AtomicBool,
     /// Set while draining: waits end, what is in hand is finished.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
+    /// The shard is this process's: always, where no group shares them out (rule P20).
+    pub owned: AtomicBool,
 }
 
 /// One input of a shard.
@@ -234,10 +238,44 @@ impl ShardContext {
         }
     }
 
-    /// Records readable and not settled, over all inputs.
+    /// Whether the shard is this process's.
+    pub fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::SeqCst)
+    }
+
+    /// What is in hand is to be finished, nothing new begun.
+    fn is_ending(&self) -> bool {
+        self.draining.load(Ordering::Acquire) || !self.is_owned()
+    }
+
+    /// The group gives the shard to this process.
+    pub(crate) fn take_on(&self) {
+        self.owned.store(true, Ordering::SeqCst);
+    }
+
+    /// The group takes the shard away.
+    pub(crate) fn let_go(&self) {
+        self.owned.store(false, Ordering::SeqCst);
+    }
+
+    /// The shard has ended and belongs to somebody else: what was known of it is old, and nothing that happens to it now
+    /// is ours to count.
+    pub(crate) fn forget(&self) {
+        self.count_from.store(-1, Ordering::Release);
+        self.first_claim.store(-1, Ordering::Release);
+        self.is_calm.store(false, Ordering::Release);
+        self.parked.store(0, Ordering::Relaxed);
+        self.publishing.store(false, Ordering::Release);
+        self.inputs.iter().for_each(|input| input.position.store(0, Ordering::Relaxed));
+    }
+
+    /// Records readable and not settled, over all inputs; none of a shard that is somebody else's.
     pub fn lag(&self) -> u64 {
+        if !self.is_owned() {
+            return 0;
+        }
         let lag = |input: &Input| {
-            let position = input.position.load(std::sync::atomic::Ordering::Relaxed);
+            let position = input.position.load(Ordering::Relaxed);
             self.log.extent(input.at).map_or(0, |extent| (extent.high_watermark - position.max(extent.start)).max(0))
         };
         self.inputs.iter().map(lag).sum::<i64>() as u64
@@ -249,6 +287,8 @@ impl ShardContext {
 pub enum ShardError {
     #[error("fenced by another owner")]
     Fenced,
+    #[error("the group has given the partition to another process")]
+    Revoked,
     #[error("commit at offset {0} is void")]
     Void(Offset),
     #[error("no answer from the log within {0:?}")]
@@ -273,13 +313,15 @@ pub enum ShardError {
 impl ShardError {
     /// The log or another owner ended the ownership: nothing is wrong with the shard itself (rule P5).
     pub fn is_lost_ownership(&self) -> bool {
-        matches!(self, Self::Fenced | Self::Void(_) | Self::Unanswered(_) | Self::Append(_) | Self::Draining)
+        let lost = matches!(self, Self::Fenced | Self::Revoked | Self::Void(_) | Self::Unanswered(_));
+        lost || matches!(self, Self::Append(_) | Self::Draining)
     }
 
     /// Stable name: metric label.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Fenced => "FENCED",
+            Self::Revoked => "REVOKED",
             Self::Void(_) => "VOID",
             Self::Unanswered(_) => "UNANSWERED",
             Self::Append(error) => error.kind(),

@@ -96,15 +96,15 @@ impl Shard {
         builder
             .push(self.now_ms, None, Some(value), &[])
             .map_err(|full| CommitError::TooLarge { bytes: full.record_bytes, limit_bytes: full.limit_bytes })?;
+        let asked_us = self.ctx.env.clock.mono_us();
         let append = self.ctx.log.append(self.ctx.commits, builder.into_batch(), self.options());
         let deadline = self.ctx.limits.append_deadline;
         let answer = self.ctx.env.clock.timeout(deadline, append).await;
         let offset = answer.ok_or(ShardError::Unanswered(deadline))??;
         self.next_sequence += 1;
-        self.ctx.progress.beat(self.ctx.env.clock.mono_us());
-        let stats = &self.ctx.stats;
-        stats.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        stats.commit_bytes.fetch_add(value.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let now_us = self.ctx.env.clock.mono_us();
+        self.ctx.progress.beat(now_us);
+        self.ctx.stats.committed(value.len(), now_us.saturating_sub(asked_us));
         if self.ctx.guards.reads_back() {
             self.read_back(offset).await?;
         }

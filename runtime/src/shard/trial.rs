@@ -27,7 +27,7 @@ use crate::deadletter::Failed;
 use crate::log::batch::Compression;
 use crate::log::{BatchBuilder, Offset, Record};
 use crate::outcome::Reason;
-use crate::park::ParkedAt;
+use crate::park::{Parked, ParkedAt};
 use crate::stats::Tally;
 use crate::topology::{Topic, TopicKind};
 
@@ -39,6 +39,7 @@ const OPEN_EVENTS: Offset = 8_192;
 const FIRST_ALONE: i32 = 3;
 const LAST_ALONE: i32 = 4;
 const DIED: &str = "the process died with this event in hand, twice with nothing else";
+const HELD_UP: &str = "it held its shard up three times";
 /// Longest wait for other trials; after that, isolation comes before exactness.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 
@@ -202,8 +203,26 @@ impl Shard {
     /// An event over which the watchdog had to end the shard again and again is poison, too.
     pub(super) fn condemn_what_holds_up(&mut self) {
         let poison = self.ctx.progress.poison();
-        self.trials.condemned = poison.filter(|(input, offset)| self.taken_to[*input] <= *offset);
+        self.trials.condemned = poison.filter(|(input, offset)| {
+            let waits = || {
+                let of = &self.ctx.inputs[*input];
+                self.parking.table.contains(&(of.topic.name.into(), of.at.partition, *offset))
+            };
+            self.taken_to[*input] <= *offset || waits()
+        });
         self.trials.is_on |= self.trials.condemned.is_some();
+    }
+
+    /// What waits and is poison ends when its time has come, untried; `true` if this one is.
+    pub(super) fn end_condemned(&mut self, input: usize, at: &ParkedAt, row: &Parked) -> Result<bool, ShardError> {
+        if self.trials.condemned != Some((input, at.2)) {
+            return Ok(false);
+        }
+        self.trials.condemned = None;
+        let topic = self.ctx.inputs[input].topic;
+        self.condemn(topic, at.1, &row.record(at.2), row.first_failed_ms, HELD_UP)?;
+        self.parking.ended(at, &row.key, self.now_ms);
+        Ok(true)
     }
 
     /// Before the first event of a part: waits for its turn and notes what is tried. `true`: the event is poison and has
@@ -211,7 +230,7 @@ impl Shard {
     pub(super) async fn try_part(&mut self, input: usize, record: &Record<'_>) -> Result<bool, ShardError> {
         if self.trials.condemned == Some((input, record.offset)) {
             self.trials.condemned = None;
-            self.set_aside_untried(input, record, "it held its shard up three times")?;
+            self.set_aside_untried(input, record, HELD_UP)?;
             return Ok(true);
         }
         // In the middle of a part.
@@ -261,7 +280,7 @@ impl Shard {
         };
         while let Some((at, row)) = self.parking.take_due(self.now_ms) {
             let before = suspect.as_ref().filter(|(suspect, _)| *suspect == at).map_or(0, |(_, n)| *n);
-            let topic = self.input_topic(&at.0);
+            let topic = self.input_of(&at.0).map(|input| self.ctx.inputs[input].topic);
             if let Some(topic) = topic.filter(|_| before >= LAST_ALONE) {
                 self.condemn(topic, at.1, &row.record(at.2), row.first_failed_ms, DIED)?;
                 self.parking.ended(&at, &row.key, self.now_ms);

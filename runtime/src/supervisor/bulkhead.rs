@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
 
 use super::plan::{Action, Exit, Plan, Policy};
 use super::root::SupervisorSlot;
@@ -46,10 +46,14 @@ impl ShardSlot {
 pub enum SupervisorMessage {
     /// Start the shard of this slot, if `generation` is still the last word on it.
     Start { slot: usize, generation: u64 },
+    /// The group has given this shard to the process.
+    Assigned { slot: usize },
     /// The watchdog saw no sign of progress of the shard since then, `Env` clock.
     Stuck { slot: usize, since_us: u64 },
     /// A thread of the bulkhead has lost its place and cannot have it back: all shards move to new ones.
     Renew,
+    /// A shard had ended before it was known where to find it: what was said of its end met nobody.
+    EndedEarly { slot: usize },
     /// The shard of that start was ended and should be gone by now; asked for the `late`th time.
     GoneYet { slot: usize, start: u64, late: u32 },
 }
@@ -119,15 +123,27 @@ impl Actor for BulkheadSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SupervisorMessage::Start { slot, generation } => {
-                if !state.draining(slot) && state.plan.due(slot, generation, state.now()) {
+                // What is somebody else's is started when the group says so.
+                let is_ours = !state.draining(slot) && state.owned(slot);
+                if is_ours && state.plan.due(slot, generation, state.now()) {
                     state.supervised.degraded.store(state.plan.is_degraded(), Ordering::Release);
                     state.start(&myself, slot);
                 }
+            }
+            SupervisorMessage::Assigned { slot } => {
+                let actions = state.plan.assigned(slot, state.now());
+                state.act(&myself, actions);
             }
             SupervisorMessage::Stuck { slot, since_us } => state.end_stuck(&myself, slot, since_us),
             SupervisorMessage::Renew => {
                 if state.renew() {
                     state.move_all(&myself, "its threads were made anew");
+                }
+            }
+            SupervisorMessage::EndedEarly { slot } => {
+                let is_over = |actor: ActorRef<ShardMessage>| actor.get_status() >= ActorStatus::Stopping;
+                if state.supervised.slots[slot].actor().is_some_and(is_over) {
+                    state.ended(&myself, slot, Exit::Ownership, "ended as it started");
                 }
             }
             SupervisorMessage::GoneYet { slot, start, late } => state.give_up(&myself, slot, start, late),
@@ -168,6 +184,10 @@ impl SupervisorState {
         self.supervised.slots[slot].ctx.draining.load(Ordering::Acquire)
     }
 
+    fn owned(&self, slot: usize) -> bool {
+        self.supervised.slots[slot].ctx.is_owned()
+    }
+
     fn act(&mut self, myself: &ActorRef<SupervisorMessage>, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -200,7 +220,7 @@ impl SupervisorState {
     fn start(&mut self, myself: &ActorRef<SupervisorMessage>, slot: usize) {
         let shard = self.supervised.slots[slot].clone();
         let start = shard.starts.fetch_add(1, Ordering::AcqRel) + 1;
-        let (supervisor, gate) = (myself.get_cell(), self.supervised.gate.clone());
+        let (supervisor, gate) = (myself.clone(), self.supervised.gate.clone());
         shard.ctx.progress.rest();
         // The shard's tasks belong to its bulkhead's runtime; the supervisor does not wait for it.
         self.supervised.runtime.load().spawn(async move {
@@ -209,8 +229,17 @@ impl SupervisorState {
             if !shard.is_start(start) {
                 return;
             }
-            match Actor::spawn_linked(None, ShardActor, (shard.ctx.clone(), permit), supervisor).await {
-                Ok((actor, _)) if shard.is_start(start) => shard.current.store(Some(Arc::new(actor))),
+            match Actor::spawn_linked(None, ShardActor, (shard.ctx.clone(), permit), supervisor.get_cell()).await {
+                Ok((actor, _)) if shard.is_start(start) => {
+                    shard.current.store(Some(Arc::new(actor.clone())));
+                    // Taken away while it started, and nobody could end it then.
+                    if !shard.ctx.is_owned() {
+                        actor.stop(None);
+                    }
+                    if actor.get_status() >= ActorStatus::Stopping {
+                        let _ = supervisor.cast(SupervisorMessage::EndedEarly { slot });
+                    }
+                }
                 Ok((actor, _)) => actor.kill(),
                 Err(error) => shard.ctx.stats.fail(format!("shard did not start: {error}")),
             }
@@ -223,6 +252,10 @@ impl SupervisorState {
         shard.ctx.progress.rest();
         shard.ctx.progress.in_hand(NONE);
         if self.draining(slot) {
+            return;
+        }
+        if !self.owned(slot) {
+            self.plan.released(slot);
             return;
         }
         let ctx = &shard.ctx;

@@ -144,6 +144,21 @@ impl Plan {
         true
     }
 
+    /// A child is somebody else's: what was planned for it is void, and its end is no failure.
+    pub fn released(&mut self, child: usize) {
+        let entry = &mut self.children[child];
+        *entry = Child { state: State::Waiting, generation: entry.generation + 1, failures: 0 };
+    }
+
+    /// A child is ours now. One whose end is not known yet starts again when it is.
+    pub fn assigned(&mut self, child: usize, now: Duration) -> Vec<Action> {
+        if self.children[child].state != State::Waiting {
+            return Vec::new();
+        }
+        let rest = self.degraded_until.map_or(Duration::ZERO, |until| until.saturating_sub(now));
+        vec![self.start_after(child, rest)]
+    }
+
     /// A child has ended.
     pub fn ended(&mut self, child: usize, exit: Exit, now: Duration, random: &mut fastrand::Rng) -> Vec<Action> {
         match self.children[child].state {

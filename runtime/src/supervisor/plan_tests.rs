@@ -77,6 +77,18 @@ impl World {
         }
     }
 
+    /// Somebody else's from here on; it ends, if it runs.
+    fn release(&mut self, child: usize) {
+        self.stopping.retain(|stopping| *stopping != child);
+        self.running[child] = false;
+        self.plan.released(child);
+    }
+
+    fn assign(&mut self, child: usize) {
+        let actions = self.plan.assigned(child, self.now);
+        self.act(actions);
+    }
+
     fn advance(&mut self, by: Duration) {
         let until = self.now + by;
         self.timers.sort();
@@ -97,12 +109,15 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Fail(usize, bool),
+    /// Taken away, and given back after a while.
+    Move(usize, u64),
     Wait(u64),
 }
 
 fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (0usize..4, any::<bool>()).prop_map(|(child, own)| Step::Fail(child, own)),
+        (0usize..4, 0u64..5_000).prop_map(|(child, ms)| Step::Move(child, ms)),
         (0u64..20_000).prop_map(Step::Wait),
     ];
     proptest::collection::vec(step, 0..60)
@@ -117,6 +132,17 @@ proptest! {
         for step in steps {
             match step {
                 Step::Fail(child, own) => world.fail(child, if own { Exit::Failure } else { Exit::Ownership }),
+                Step::Move(child, ms) => {
+                    world.release(child);
+                    let starts = world.starts[child];
+                    let others: Vec<_> = world.timers.iter().filter(|(_, other, _)| *other == child).copied().collect();
+                    world.timers.retain(|(_, other, _)| *other != child);
+                    world.advance(Duration::from_millis(ms));
+                    assert_eq!(world.starts[child], starts, "what is somebody else's is not started");
+                    // Old timers go off late: they start nobody.
+                    world.timers.extend(others);
+                    world.assign(child);
+                }
                 Step::Wait(ms) => world.advance(Duration::from_millis(ms)),
             }
         }

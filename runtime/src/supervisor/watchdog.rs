@@ -1,13 +1,13 @@
 //! Finds what is stuck as well as what is dead: a progress stamp a shard, looked at from a thread of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::bulkhead::{ShardSlot, SupervisorMessage};
 use super::root::SupervisorSlot;
-use super::spinner::Spinner;
-use crate::env::{Env, thread_id};
+use super::spinner::{Sign, Spinner, Suspicion};
+use crate::env::{Env, sched::thread_id};
 use crate::log::Offset;
 
 /// How often the watchdog looks.
@@ -20,6 +20,8 @@ pub struct Progress {
     busy_since_us: AtomicU64,
     /// Thread that gave the last sign.
     thread: AtomicI32,
+    /// How often the shard was moved to other threads.
+    moved: AtomicU32,
     /// Input and offset of the event that the fold has in hand, which holds the thread meanwhile; [`NONE`], [`UNNAMED`].
     input: AtomicUsize,
     event: AtomicI64,
@@ -41,10 +43,10 @@ impl Progress {
         self.thread.store(thread_id(), Ordering::Relaxed);
     }
 
-    /// The fold takes events of this input from now on.
-    pub fn takes(&self, input: usize) {
+    /// The fold takes events of this input from now on; the input it took before.
+    pub fn takes(&self, input: usize) -> usize {
         self.event.store(NONE, Ordering::Relaxed);
-        self.input.store(input, Ordering::Relaxed);
+        self.input.swap(input, Ordering::Relaxed)
     }
 
     /// The fold has this event in hand, until it has [`NONE`].
@@ -85,6 +87,7 @@ impl Progress {
 
     /// The shard moves to another thread; whatever it had in hand is left to the old one.
     pub fn moves(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
         self.rest();
         self.thread.store(0, Ordering::Relaxed);
         self.event.store(NONE, Ordering::Relaxed);
@@ -106,27 +109,31 @@ impl Progress {
 pub struct Watched {
     supervisor: SupervisorSlot,
     slots: Vec<Arc<ShardSlot>>,
-    /// Niceness of its threads.
-    nice: i32,
     spinners: Vec<Spinner>,
     /// The last sign of each shard that the supervisor was told about: once is enough.
     told_us: Vec<u64>,
 }
 
 impl Watched {
-    pub fn new(supervisor: SupervisorSlot, slots: Vec<Arc<ShardSlot>>, nice: i32) -> Self {
+    pub fn new(supervisor: SupervisorSlot, slots: Vec<Arc<ShardSlot>>) -> Self {
         let spinners = slots.iter().map(|_| Spinner::default()).collect();
         let told_us = vec![0; slots.len()];
-        Self { supervisor, slots, nice, spinners, told_us }
+        Self { supervisor, slots, spinners, told_us }
     }
 
     /// A thread that burns a core without a sign of progress is put behind all others, long before it counts as stuck.
-    fn hold_spinners_down(&mut self, now_us: u64) {
+    fn hold_spinners_down(&mut self, now_us: u64, suspicion: Suspicion) {
         for (shard, spinner) in self.slots.iter().zip(&mut self.spinners) {
             let progress = &shard.ctx.progress;
-            let silent = progress.silent(now_us).unwrap_or_default();
-            if spinner.look(silent, progress.thread(), self.nice) {
-                // It may not be raised again: threads of the bulkhead's own niceness take its place.
+            let sign = Sign {
+                silent: progress.silent(now_us).unwrap_or_default(),
+                since_us: progress.busy_since_us(),
+                thread: progress.thread(),
+                in_hand: progress.event.load(Ordering::Relaxed),
+                moved: progress.moved.load(Ordering::Relaxed),
+            };
+            if spinner.look(sign, suspicion) {
+                // It may not be raised again: new threads take its place.
                 tell(&self.supervisor, SupervisorMessage::Renew);
             }
         }
@@ -171,11 +178,15 @@ pub fn start(env: &Env, watched: Vec<Watched>, stuck_after: Duration, stop: Arc<
         return Ok(());
     }
     let thread = move || {
+        let suspicion = Suspicion::of_process();
+        let mut next_us = 0;
         while !stop.load(Ordering::Acquire) {
-            std::thread::sleep(LOOK);
-            for bulkhead in &mut watched {
-                bulkhead.hold_spinners_down(clock.mono_us());
-                bulkhead.find_stuck(clock.mono_us(), stuck_after);
+            std::thread::sleep(suspicion.look);
+            let now_us = clock.mono_us();
+            watched.iter_mut().for_each(|bulkhead| bulkhead.hold_spinners_down(now_us, suspicion));
+            if now_us >= next_us {
+                next_us = now_us + LOOK.as_micros() as u64;
+                watched.iter_mut().for_each(|bulkhead| bulkhead.find_stuck(now_us, stuck_after));
             }
         }
     };

@@ -8,10 +8,12 @@
 //! to it: `contract::check(&ServiceDef::new(Billing::default), &inputs)`.
 
 mod audit;
+mod before;
 pub mod contract;
 mod fragile;
 mod world;
 
+pub use before::before;
 pub use world::{Inputs, World};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

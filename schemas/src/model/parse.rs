@@ -80,7 +80,12 @@ impl Parser {
 
     fn object(&mut self, object: &Object, place: Place<'_>) -> Result<NodeId, SchemaError> {
         let ty = object.get("type").ok_or_else(|| place.error(E::Shape, "no \"type\""))?;
-        let Json::String(word) = ty else { return self.read(ty, place) };
+        // As Java's parser, and so registries, have it: attributes stand beside the name of a type, not around a type.
+        let Json::String(word) = ty else {
+            let message =
+                "\"type\" is the name of a type here: a type of its own takes the place of the object around it";
+            return Err(place.error(E::Shape, message));
+        };
         let kind = match word.as_str() {
             "record" | "error" => return self.record(object, place),
             "enum" => return self.enumeration(object, place),
@@ -397,7 +402,7 @@ fn required_text<'j>(object: &'j Object, key: &str, place: Place<'_>) -> Result<
 fn texts(object: &Object, key: &str, place: Place<'_>) -> Result<Vec<String>, SchemaError> {
     let wrong = || place.error(E::Shape, format!("\"{key}\" is a list of texts"));
     match object.get(key) {
-        None | Some(Json::Null) => Ok(vec![]),
+        None => Ok(vec![]),
         Some(Json::Array(list)) => list.iter().map(|t| t.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
         Some(_) => Err(wrong()),
     }

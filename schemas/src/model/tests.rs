@@ -138,3 +138,20 @@ fn logical_types_count_only_inside_the_type_and_where_they_fit() {
     assert_eq!(record.fields[1].misplaced_logical.as_deref(), Some("timestamp-millis"));
     assert_eq!(seed.node(record.fields[1].ty).logical, None);
 }
+
+/// What Java's parser refuses, and with it the registries that are built on it.
+#[test]
+fn shapes_that_java_refuses_are_refused() {
+    for text in [
+        r#"{"type":{"type":"int"}}"#,
+        r#"{"type":["null","int"]}"#,
+        r#"{"type":"array","items":{"type":{"type":"int"}}}"#,
+        r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":{"type":"int"}}}]}"#,
+        r#"{"type":"enum","name":"E","symbols":null}"#,
+        r#"{"type":"enum","name":"E","symbols":["A"],"aliases":null}"#,
+        r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int","aliases":null}]}"#,
+    ] {
+        assert_eq!(error(text).0, "schema_shape", "{text}");
+    }
+    assert!(Schema::parse(r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"int"}}]}"#).is_ok());
+}

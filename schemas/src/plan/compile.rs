@@ -6,7 +6,10 @@ use crate::{
     compat::{Checked, CompatError, promotes, same_name},
     model::{Enum, Kind, NodeId, Record, Schema, Steps},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 const DEPTH_MAX: usize = 512;
 
@@ -19,6 +22,7 @@ pub(super) fn plan(writer: &Schema, reader: &Schema) -> Result<Plan, CompatError
         nodes: vec![],
         pairs: HashMap::new(),
         skips: HashMap::new(),
+        types: writer.ids().filter_map(|id| Some(writer.kind(id).name()?.full())).collect(),
         steps: Steps::new(),
     };
     let root = compiler.pair(writer.root(), reader.root(), 0)?;
@@ -35,6 +39,8 @@ struct Compiler<'s> {
     nodes: Vec<StepNode>,
     pairs: HashMap<(NodeId, NodeId), StepId>,
     skips: HashMap<NodeId, StepId>,
+    /// Full names of the writer's types.
+    types: HashSet<&'s str>,
     /// For the defaults of all fields together.
     steps: Steps,
 }
@@ -94,10 +100,14 @@ impl Compiler<'_> {
     fn choose(&mut self, w: NodeId, branches: &[NodeId]) -> Result<Option<usize>, CompatError> {
         let (writer, reader) = (self.writer, self.reader);
         let wk = writer.kind(w);
-        let full = |k: &Kind| k.name().map(|n| n.full().to_owned());
+        let (full, types) = (|k: &Kind| k.name().map(|n| n.full().to_owned()), &self.types);
         let rank = |rk: &Kind| {
             let same_kind = std::mem::discriminant(wk) == std::mem::discriminant(rk);
-            let by_full_name = full(wk) == full(rk) || full(wk).is_some_and(|name| rk.aliases().contains(&name));
+            // An alias says what a type was called before; where the writer has the type under its new name, too, it
+            // says nothing: a schema reads its own data branch by branch.
+            let was = || full(wk).is_some_and(|name| rk.aliases().contains(&name));
+            let by_full_name =
+                full(wk) == full(rk) || (was() && !rk.name().is_some_and(|name| types.contains(name.full())));
             match (same_kind, by_full_name) {
                 (true, true) => Some(0),
                 (true, false) if same_name(rk, wk) => Some(1),

@@ -26,6 +26,21 @@ fn equal_encodings_are_known_as_such() {
 }
 
 #[test]
+fn a_schema_reads_its_own_data_whatever_its_aliases_say() {
+    let union = |aliases: &str| {
+        let e = |name: &str, aliases: &str| {
+            format!(r#"{{"type":"enum","name":"{name}","aliases":[{aliases}],"symbols":["Z","Y"]}}"#)
+        };
+        format!("[{},{}]", e("B", aliases), e("n.A", ""))
+    };
+    let text = union(r#""n.A""#);
+    assert!(plan(&text, &text).is_same(), "n.A stays n.A, though B was called so before");
+    let old = r#"[{"type":"enum","name":"n.A","symbols":["Z","Y"]}]"#;
+    let value = crate::json::decode(&plan(old, &text), &[0, 2], &crate::codec::Limits::EVENT);
+    assert_eq!(value.as_deref(), Ok(r#"{"B":"Y"}"#), "from a writer that has no B it is B");
+}
+
+#[test]
 fn a_default_that_is_no_value_fails_at_its_record() {
     let writer = r#"{"type":"record","name":"R","fields":[]}"#;
     let reader =

@@ -19,6 +19,9 @@ pub fn pair(random: &mut Random) -> (Json, Json) {
     for _ in 0..random.below(4) {
         second = mutated(&second, random);
     }
+    if random.below(12) == 0 {
+        spoil(&mut second, random);
+    }
     (first, second)
 }
 
@@ -45,6 +48,11 @@ impl Drawing<'_> {
     }
 
     fn ty(&mut self, depth: usize) -> Json {
+        // A type may stand in an object of its own.
+        if self.one_in(30) { json!({"type": self.plain_ty(depth)}) } else { self.plain_ty(depth) }
+    }
+
+    fn plain_ty(&mut self, depth: usize) -> Json {
         let deep = depth >= DEPTH_MAX;
         match self.random.below(if deep { 8 } else { 15 }) {
             0..=4 => self.pick(&PRIMITIVES).into(),
@@ -114,6 +122,10 @@ impl Drawing<'_> {
             let alias = self.pick(&NAMES);
             object.insert("aliases".into(), json!([alias]));
         }
+        if self.one_in(40) {
+            let odd = self.pick(&[".A", "n..A", "1", "", ".n.A", "a-b", "int", "n.int", "A "]);
+            object.insert("aliases".into(), json!([odd, self.pick(&NAMES)]));
+        }
         self.defined.push(name.to_owned());
         object
     }
@@ -145,7 +157,8 @@ impl Drawing<'_> {
     }
 
     fn record(&mut self, depth: usize) -> Json {
-        let mut object = self.named("record");
+        let word = if self.one_in(40) { "error" } else { "record" };
+        let mut object = self.named(word);
         let mut fields = Vec::new();
         for name in FIELDS {
             if self.one_in(2) {
@@ -212,7 +225,7 @@ impl Drawing<'_> {
                 let size = object["size"].as_u64().unwrap_or(0) as usize + usize::from(self.one_in(10));
                 "\u{e9}".repeat(size).into()
             }
-            Json::Object(object) if object["type"] == "record" => {
+            Json::Object(object) if object["type"] == "record" || object["type"] == "error" => {
                 let mut value = Map::new();
                 for field in object["fields"].as_array().into_iter().flatten() {
                     if field.get("default").is_none() || self.one_in(2) {
@@ -289,7 +302,7 @@ fn change(ty: &mut Json, random: &mut Random) {
         Json::Array(branches) => union(branches, &mut drawing),
         Json::Object(object) if drawing.one_in(3) => rename(object, &mut drawing),
         Json::Object(object) => match object["type"].as_str().unwrap_or("") {
-            "record" => record(object, &mut drawing),
+            "record" | "error" => record(object, &mut drawing),
             "enum" => enumeration(object, &mut drawing),
             "fixed" => {
                 object.insert("size".into(), 3.into());
@@ -378,5 +391,39 @@ fn enumeration(object: &mut Map<String, Json>, drawing: &mut Drawing<'_>) {
             let first = symbols.first().cloned().unwrap_or_default();
             object.insert("default".into(), first);
         }
+    }
+}
+
+/// One value somewhere in the schema is gone, is another, or is there twice.
+fn spoil(schema: &mut Json, random: &mut Random) {
+    let mut places = vec![];
+    find_values(schema, "", &mut places);
+    let place = &places[random.below(places.len())];
+    let odd =
+        [json!(null), json!(1), json!(-1), json!("A"), json!([]), json!({}), json!(true), json!("int"), json!("")];
+    let value = odd[random.below(odd.len())].clone();
+    let Some((outer, last)) = place.rsplit_once('/') else { return };
+    match (schema.pointer_mut(outer), random.below(3)) {
+        (Some(Json::Object(object)), 0) => {
+            object.remove(last);
+        }
+        (Some(Json::Object(object)), _) => {
+            object.insert(last.to_owned(), value);
+        }
+        (Some(Json::Array(list)), at) => {
+            let first = list[random.below(list.len())].clone();
+            list.push(if at == 0 { first } else { value });
+        }
+        _ => {}
+    }
+}
+
+/// JSON pointers to every value.
+fn find_values(json: &Json, at: &str, places: &mut Vec<String>) {
+    places.push(at.to_owned());
+    match json {
+        Json::Array(list) => list.iter().enumerate().for_each(|(i, v)| find_values(v, &format!("{at}/{i}"), places)),
+        Json::Object(object) => object.iter().for_each(|(key, v)| find_values(v, &format!("{at}/{key}"), places)),
+        _ => {}
     }
 }

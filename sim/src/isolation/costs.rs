@@ -7,7 +7,7 @@
 pub const SLOWNESS: f64 = 7.0;
 
 /// One event of a service.
-pub const EVENT_US: [(&str, f64); 9] = [
+pub const EVENT_US: &[(&str, f64)] = &[
     ("campaigns", 10.0),
     ("bidding", 3.8),
     ("budget", 2.9),

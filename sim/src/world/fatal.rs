@@ -5,10 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use runtime::invariant::Checks;
-use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, Fold, ServiceDef};
-use runtime::state::AnyTable;
+use runtime::service::{Event, ServiceDef};
+use runtime::testkit::before;
 use runtime::topology::TopicKind;
 
 use super::lock;
@@ -75,7 +73,11 @@ impl Fatal {
     pub(super) fn within(&self, services: Vec<ServiceDef>) -> Vec<ServiceDef> {
         let wrap = |def: ServiceDef| {
             let (fatal, service) = (self.clone(), def.spec.name);
-            def.wrapped(move |fold| Box::new(Mortal { fold, fatal: fatal.clone(), service }))
+            before(def, move |event| {
+                // What a dead process still does reaches nobody.
+                fatal.strikes(service, event);
+                Ok(())
+            })
         };
         services.into_iter().map(wrap).collect()
     }
@@ -91,33 +93,4 @@ fn mark(event: &Event<'_>) -> u64 {
         }
     }
     hash
-}
-
-struct Mortal {
-    fold: Box<dyn Fold>,
-    fatal: Fatal,
-    service: &'static str,
-}
-
-impl Fold for Mortal {
-    fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
-        // What a dead process still does reaches nobody.
-        self.fatal.strikes(self.service, event);
-        self.fold.handle(event, effects)
-    }
-    fn tick(&mut self, effects: &mut Effects<'_>) {
-        self.fold.tick(effects);
-    }
-    fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
-        self.fold.restate(from, effects)
-    }
-    fn invariants(&self, checks: &mut Checks) {
-        self.fold.invariants(checks);
-    }
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
-        self.fold.tables(visit);
-    }
-    fn begin_event(&mut self) {
-        self.fold.begin_event();
-    }
 }

@@ -15,6 +15,7 @@ use crate::config::{PlatformArgs, Settings};
 use crate::dlq::desk::{self, Change, Question};
 use crate::exit::CommandError;
 use crate::operate::target::{Remote, Target, TargetArgs, escaped};
+use crate::registry;
 
 /// Flags that name a process.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,7 +50,12 @@ pub fn desk(platform: &PlatformArgs, remote: &RemoteArgs) -> Result<Desk, Comman
     let target = TargetArgs { admin: remote.admin.clone(), data: Some(data.clone()), token: remote.token.clone() };
     Ok(match target.target()? {
         Target::Running(remote) => Desk::Running(remote, settings),
-        Target::Directory(_) => Desk::AtRest(AtRest { log: open(&data)?, settings, data }),
+        Target::Directory(_) => {
+            let log = open(&data)?;
+            // For the ids that the directory's frames carry.
+            registry::at_rest::writers(log.as_ref(), &data).map_err(CommandError::failed)?;
+            Desk::AtRest(AtRest { log, settings, data })
+        }
     })
 }
 

@@ -7,12 +7,12 @@ use clap::Args;
 use schemas::compat::{self, CompatError, DeployOrder, Direction, Level};
 use schemas::lint::{self, Lint};
 use schemas::model::Schema;
-use schemas::proof;
+use schemas::proof::{self, Proof};
 
 use super::base::{self, Base, BaseError};
 use super::files;
 use super::live::{self, LiveError};
-use super::report::{Finding, Proof, Report};
+use super::report::{Finding, Report};
 use super::sarif;
 use super::target::Target;
 use crate::cli::Output;
@@ -250,12 +250,14 @@ pub(super) fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Op
     if args.records == 0 {
         return Ok(None);
     }
-    let mut decoded = 0;
+    let mut whole = Proof::default();
     for (writer, reader) in pairs {
-        if let Some(failed) = proof::prove(writer, reader, args.records, PROOF_SEED)? {
-            return Ok(Some(Proof { records: decoded, failed: Some(failed) }));
+        let one = proof::prove(writer, reader, args.records, PROOF_SEED)?;
+        whole.records += one.records;
+        whole.failed = one.failed;
+        if whole.failed.is_some() {
+            break;
         }
-        decoded += args.records;
     }
-    Ok(Some(Proof { records: decoded, failed: None }))
+    Ok(Some(whole))
 }

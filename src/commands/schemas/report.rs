@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use schemas::compat::{DeployOrder, Incompatibility};
 use schemas::lint::{Lint, LintLevel};
-use schemas::proof::Counterexample;
+use schemas::proof::Proof;
 use serde_json::{Value as Json, json};
 
 use crate::cli::Output;
@@ -30,12 +30,6 @@ impl Finding {
     }
 }
 
-/// What the production decoder said to records drawn for the writers.
-pub struct Proof {
-    pub records: u32,
-    pub failed: Option<Counterexample>,
-}
-
 impl Report {
     pub fn compatible(&self) -> bool {
         self.incompatibilities.is_empty()
@@ -55,7 +49,7 @@ impl Report {
             _ => DeployOrder::None,
         };
         if let Some(proof) = one.proof {
-            let sum = self.proof.get_or_insert(Proof { records: 0, failed: None });
+            let sum = self.proof.get_or_insert_default();
             sum.records += proof.records;
             sum.failed = sum.failed.take().or(proof.failed);
         }
@@ -102,7 +96,8 @@ impl Report {
             "promise": self.sentence,
             "decode_proof": self.proof.as_ref().map(|p| json!({
                 "records": p.records,
-                "ok": p.failed.is_none(),
+                // Without a record nothing was shown, one way or the other.
+                "ok": (p.records > 0 || p.failed.is_some()).then_some(p.failed.is_none()),
                 "datum": p.failed.as_ref().map(|f| hex(&f.datum)),
                 "error": p.failed.as_ref().map(|f| f.error.to_string()),
             })),
@@ -129,6 +124,9 @@ impl Report {
         }
         text.push_str(&format!("deploy: {}\n", self.deploy_order.as_str()));
         match &self.proof {
+            Some(Proof { records: 0, failed: None }) => {
+                text.push_str("proof: none, there is no writer of which a record could be drawn\n");
+            }
             Some(Proof { records, failed: None }) => {
                 text.push_str(&format!("proof: {records} records drawn for the writers were decoded by the readers\n"));
             }

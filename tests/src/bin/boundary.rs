@@ -1,6 +1,7 @@
 //! The platform with one service whose fold ends the process, in a way that no bulkhead can contain, when a marked event
 //! comes. `boundary DIR KIND` plays generated requests until that happens; `boundary DIR none` is the same platform started
 //! again: it says when it was ready, works everything off and drains. `tests/boundary.rs` runs both.
+//! `boundary DIR KIND BROKERS PREFIX` is that service alone, on a cluster that others use too: it waits for their events.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,73 +10,70 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead::args::Speed;
+use bulkhead::backend::Backend;
 use bulkhead::config::Settings;
 use bulkhead::demo::input::InputSpec;
 use bulkhead::demo::live::Live;
 use bulkhead::demo::run::{Opening, RunSpec, play};
 use bulkhead::platform::{Composed, Variant, compose};
 use runtime::env::Env;
-use runtime::invariant::Checks;
-use runtime::outcome::{Failure, Handled};
-use runtime::service::{Effects, Event, Fold, ServiceDef};
-use runtime::state::AnyTable;
+use runtime::log::kafka::KafkaConfig;
+use runtime::service::ServiceDef;
+use runtime::testkit::before;
 use tests::fatal::Kind;
 
 const SERVICE: &str = "fraud";
 const REQUESTS: u64 = 40_000;
 /// The marked event: by then every service has something in hand.
 const MARKED: u64 = 300;
+/// The same where the events are another process's.
+const MARKED_ALONE: u64 = 40;
 const SETTLE: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(1);
+/// Silent for this long, it has lost its partitions.
+const SESSION: Duration = Duration::from_secs(3);
 
-static KIND: OnceLock<Kind> = OnceLock::new();
+/// What happens, and at which event.
+static KIND: OnceLock<(Kind, u64)> = OnceLock::new();
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
-/// A fold that ends the process at the marked event, and else does what it did.
-struct Fatal(Box<dyn Fold>);
-
-impl Fold for Fatal {
-    fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
-        if HANDLED.fetch_add(1, Ordering::Relaxed) == MARKED
-            && let Some(kind) = KIND.get()
+/// The service that ends the process at the marked event, and else does what it did.
+fn fatal(service: ServiceDef) -> ServiceDef {
+    if service.spec.name != SERVICE {
+        return service;
+    }
+    before(service, |_| {
+        if let Some((kind, marked)) = KIND.get()
+            && HANDLED.fetch_add(1, Ordering::Relaxed) == *marked
         {
             kind.strike();
         }
-        self.0.handle(event, effects)
-    }
-    fn tick(&mut self, effects: &mut Effects<'_>) {
-        self.0.tick(effects);
-    }
-    fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
-        self.0.restate(from, effects)
-    }
-    fn invariants(&self, checks: &mut Checks) {
-        self.0.invariants(checks);
-    }
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
-        self.0.tables(visit);
-    }
-    fn begin_event(&mut self) {
-        self.0.begin_event();
-    }
-}
-
-fn fatal(service: ServiceDef) -> ServiceDef {
-    if service.spec.name == SERVICE { service.wrapped(|fold| Box::new(Fatal(fold))) } else { service }
+        Ok(())
+    })
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [data, kind] = arguments.as_slice() else {
-        eprintln!("boundary DIR none|{}", Kind::ALL.map(Kind::name).join("|"));
-        return ExitCode::from(2);
+    let (data, kind, cluster) = match arguments.as_slice() {
+        [data, kind] => (Path::new(data), kind, None),
+        [data, kind, brokers, prefix] => (Path::new(data), kind, Some((brokers.as_str(), prefix.as_str()))),
+        _ => {
+            eprintln!("boundary DIR none|{} [BROKERS PREFIX]", Kind::ALL.map(Kind::name).join("|"));
+            return ExitCode::from(2);
+        }
     };
     if let Some(kind) = Kind::parse(kind) {
-        let _ = KIND.set(kind);
+        let _ = KIND.set((kind, if cluster.is_some() { MARKED_ALONE } else { MARKED }));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    match runtime.block_on(run(Path::new(data))) {
+    let ended = runtime.block_on(async {
+        match cluster {
+            Some((brokers, prefix)) => alone(data, brokers, prefix).await,
+            None => run(data).await,
+        }
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("boundary: {error}");
@@ -101,6 +99,19 @@ async fn run(data: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
         None => Err("there is still something to do".into()),
     }
+}
+
+/// The service by itself, in its group on a cluster, until the marked event comes.
+async fn alone(data: &Path, brokers: &str, prefix: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let env = Env::production();
+    let mut settings = Settings { instance: "alone".into(), ..Settings::default() };
+    settings.sharing.session_timeout = SESSION;
+    let cluster = KafkaConfig { brokers: brokers.into(), topic_prefix: prefix.into(), ..KafkaConfig::default() };
+    let backend = Backend::Kafka(cluster).shared(&settings);
+    let variant = Variant { backend, only: Some(vec![SERVICE.into()]), wrap: Some(fatal), ..Variant::default() };
+    let _up = compose(&env, data, &settings, &variant).await?;
+    env.clock.sleep(SETTLE).await;
+    Err("the marked event has not come".into())
 }
 
 async fn load(env: &Env, up: &Composed) -> Result<(), Box<dyn std::error::Error>> {

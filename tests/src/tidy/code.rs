@@ -35,6 +35,7 @@ const BANNED: &[Banned] = &[
             // Their tests are about threads.
             "runtime/src/alloc.rs",
             "runtime/src/supervisor/spinner.rs",
+            "runtime/src/env/sched.rs",
             "sim/src/cli/",
         ],
     },
@@ -74,6 +75,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("sim/src/overrides.rs", "the simulator stands in for the system's clock and randomness"),
     ("runtime/src/log/kafka/", "librdkafka's batch calls have no safe form"),
     ("runtime/src/alloc.rs", "the accounting allocator"),
+    ("runtime/src/env/sched.rs", "a scheduling class has no safe form"),
     ("tests/src/fatal.rs", "a test ends a process by a fault in C code"),
     ("schemas/tests/cost.rs", "an allocator that counts what a hostile message costs"),
 ];
@@ -166,6 +168,7 @@ const LINT_OFF: &[&str] = &[
     "runtime/src/supervisor/watchdog.rs",
     "runtime/src/alloc.rs",
     "runtime/src/supervisor/spinner.rs",
+    "runtime/src/env/sched.rs",
 ];
 
 /// Lints are switched off in listed files only, and never without a reason on the same line.

@@ -10,9 +10,11 @@
 mod config;
 mod error;
 mod keeper;
+mod member;
 mod native;
 mod produce;
 mod reader;
+mod told;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -26,7 +28,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Notify, oneshot};
@@ -35,15 +37,16 @@ use self::keeper::{Chore, Keeper};
 use self::native::Reading;
 use self::produce::{Group, Job};
 use self::reader::{Clients, KafkaReader};
+use self::told::Told;
 use self::topics::{Partition, Place, Topic, Topics};
 use super::batch::Batch;
 use super::{
-    AppendError, AppendOptions, Appending, Durability, Extent, Fence, FetchError, Log, Offset, PartitionReader,
-    ProducerGroup, TopicConfig, TopicId, TopicPartition, is_topic_name,
+    AppendError, AppendOptions, Appending, Durability, Extent, Fence, FetchError, JoinError, Log, Membership, Offset,
+    PartitionReader, ProducerGroup, TopicConfig, TopicId, TopicPartition, is_topic_name,
 };
 use crate::env::Env;
 
-pub use self::config::KafkaConfig;
+pub use self::config::{GroupConfig, GroupProtocol, KafkaConfig};
 pub use self::error::OpenError;
 
 /// How long the first answer of a cluster may take.
@@ -59,7 +62,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub struct KafkaLog {
     shared: Arc<Shared>,
     asking: Arc<Reading>,
-    admin: Arc<AdminClient<DefaultClientContext>>,
+    admin: Arc<AdminClient<Told>>,
 }
 
 /// What readers, producers and the keeper share.
@@ -93,16 +96,14 @@ impl KafkaLog {
     /// # Errors
     /// Settings that the client library refuses; no answer within ten seconds.
     pub fn open(env: &Env, config: KafkaConfig) -> Result<Arc<Self>, OpenError> {
-        let brokers = || config.brokers.clone();
-        let refused =
-            |error: rdkafka::error::KafkaError| OpenError::Config { brokers: brokers(), reason: error.to_string() };
+        let refused = |error| OpenError::refused(&config.brokers, error);
+        let told = Told::default();
+        let admin: AdminClient<Told> =
+            AdminClient::from_config_and_context(&config.admin(), told.clone()).map_err(refused)?;
         let asking = Reading::new(&config.consumer()).map_err(refused)?;
-        let admin: AdminClient<DefaultClientContext> = config.admin().create().map_err(refused)?;
-        admin.inner().fetch_metadata(None, CONNECT_LIMIT).map_err(|error| OpenError::Unreachable {
-            brokers: brokers(),
-            waited_ms: CONNECT_LIMIT.as_millis() as u64,
-            reason: error.to_string(),
-        })?;
+        let waited_ms = CONNECT_LIMIT.as_millis() as u64;
+        let answer = admin.inner().fetch_metadata(None, CONNECT_LIMIT);
+        answer.map_err(|error| told.unreachable(&config.brokers, waited_ms, &error))?;
         let (keeper, todo) = Keeper::new();
         let shared = Arc::new(Shared {
             env: env.clone(),
@@ -202,6 +203,9 @@ impl KafkaLog {
             .set("retention.ms", &retention_ms)
             .set("retention.bytes", "-1")
             .set("min.insync.replicas", in_sync)
+            // Event time is what the outside says, wrong clocks included. As it comes, a broker refuses what is an hour
+            // ahead, and the shard that has it to write would try for ever.
+            .set("message.timestamp.after.max.ms", "9223372036854775807")
             .set("unclean.leader.election.enable", "false");
         let options = AdminOptions::new().operation_timeout(Some(ADMIN_LIMIT)).request_timeout(Some(ADMIN_LIMIT));
         let answer = wait(self.admin.create_topics([&topic], &options));
@@ -423,6 +427,16 @@ impl Log for KafkaLog {
 
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {
         self.shared.place(of)?.state().timestamp_at(offset)
+    }
+
+    fn join(&self, group: &str, topic: TopicId) -> Result<Option<Membership>, JoinError> {
+        let Some(config) = self.shared.config.member(&self.broker_name(group)) else { return Ok(None) };
+        let topics = self.shared.topics.load();
+        let Some(topic) = topics.get(topic.0 as usize) else {
+            let reason = format!("topic {} is unknown", topic.0);
+            return Err(JoinError::Refused { group: group.to_owned(), reason });
+        };
+        member::join(config, self.broker_name(group), topic.broker_name.clone()).map(Some)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

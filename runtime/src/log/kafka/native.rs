@@ -59,16 +59,18 @@ impl Reading {
         unsafe { sys::rd_kafka_queue_destroy(main) };
     }
 
-    /// First offset, or one past the last, of many partitions. Blocks for at most `limit`; partitions that give an error
-    /// are left out.
+    /// First offset, or one past the last, of many partitions. Blocks for at most `limit`. An error for one of them
+    /// leaves all out: it is about leaders that move, and the next question finds them.
+    ///
+    /// Not the library's newer `ListOffsets`: while a broker is away, that wakes the client at every change of a
+    /// connection, which makes it try to connect, which is a change: a core a process, until the broker is back.
     pub(super) fn offsets(&self, of: &[(&CStr, u32)], end: End, limit: Duration) -> Vec<Option<Offset>> {
         let mut found = vec![None; of.len()];
         if of.is_empty() {
             return found;
         }
         let millis = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
-        let rk = self.client.native_ptr();
-        // Everything made here is destroyed here; the names outlive the list, which copies them.
+        // The list is made and destroyed here, and copies the names. It keeps its order.
         unsafe {
             let list = sys::rd_kafka_topic_partition_list_new(of.len() as c_int);
             for (topic, partition) in of {
@@ -78,39 +80,13 @@ impl Reading {
                     End::Next => -1,
                 };
             }
-            let options = sys::rd_kafka_AdminOptions_new(rk, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS);
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
-            let refused = sys::rd_kafka_AdminOptions_set_isolation_level(
-                options,
-                sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
-            );
-            if !refused.is_null() {
-                sys::rd_kafka_error_destroy(refused);
-            }
-            let queue = sys::rd_kafka_queue_new(rk);
-            sys::rd_kafka_ListOffsets(rk, list, options, queue);
-            let event = sys::rd_kafka_queue_poll(queue, millis);
-            if !event.is_null() {
-                let result = sys::rd_kafka_event_ListOffsets_result(event);
-                if !result.is_null() {
-                    let mut count = 0;
-                    let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-                    for at in 0..count {
-                        let answer = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(at));
-                        let topic = CStr::from_ptr(answer.topic);
-                        let same = |asked: &(&CStr, u32)| asked.1 as i32 == answer.partition && asked.0 == topic;
-                        if answer.err as i32 == 0
-                            && answer.offset >= 0
-                            && let Some(place) = of.iter().position(same)
-                        {
-                            found[place] = Some(answer.offset);
-                        }
-                    }
+            let answered = sys::rd_kafka_offsets_for_times(self.client.native_ptr(), list, millis);
+            if answered == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                let answers = std::slice::from_raw_parts((*list).elems, of.len());
+                for (found, answer) in found.iter_mut().zip(answers) {
+                    *found = (answer.err as i32 == 0 && answer.offset >= 0).then_some(answer.offset);
                 }
-                sys::rd_kafka_event_destroy(event);
             }
-            sys::rd_kafka_queue_destroy(queue);
-            sys::rd_kafka_AdminOptions_destroy(options);
             sys::rd_kafka_topic_partition_list_destroy(list);
         }
         found

@@ -1,10 +1,12 @@
 //! The protocol, rule by rule, on a log that can lose answers and let two owners live.
 
+mod ownership;
 mod pauses;
 mod plain_log;
 mod process_death;
 mod replays;
 mod restate;
+mod stuck;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +83,11 @@ impl Service for Second {
     fn handle(&mut self, state: &mut Totals, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
         fold(&OUTPUT, state, event, effects)
     }
+}
+
+/// A failure that is tried again later.
+fn told_to_wait() -> Failure {
+    Failure::Transient(crate::outcome::Reason::new("LATER", "told to wait"))
 }
 
 fn config() -> PlatformConfig {

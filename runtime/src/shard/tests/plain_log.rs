@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use crate::log::batch::set_base_offset;
+use crate::log::membership::{Change, Member, membership};
 use crate::log::*;
 
 #[derive(Default)]
@@ -44,6 +45,8 @@ pub struct PlainLog {
     inner: Arc<Mutex<Inner>>,
     script: Script,
     fencing: bool,
+    /// By group, in the order of joining; `None`: there are no groups.
+    members: Option<Mutex<Vec<(String, Member)>>>,
 }
 
 impl PlainLog {
@@ -52,7 +55,27 @@ impl PlainLog {
     }
 
     pub fn scripted(fencing: bool, script: impl Fn(usize, &str) -> Answer + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::default(), script: Box::new(script), fencing })
+        Arc::new(Self { inner: Arc::default(), script: Box::new(script), fencing, members: None })
+    }
+
+    /// With groups, whose decisions are the test's. Stale epochs are found by the read-back alone, as between processes.
+    pub fn grouped() -> Arc<Self> {
+        let script = Box::new(|_: usize, _: &str| Answer::Yes);
+        Arc::new(Self { inner: Arc::default(), script, fencing: false, members: Some(Mutex::default()) })
+    }
+
+    fn member<R>(&self, group: &str, nth: usize, with: impl FnOnce(&Member) -> R) -> R {
+        let members = self.members.as_ref().unwrap().lock().unwrap();
+        with(&members.iter().filter(|(name, _)| name == group).nth(nth).unwrap().1)
+    }
+
+    /// Tells the `nth` member of a group; the answer comes there.
+    pub fn decide(&self, group: &str, nth: usize, change: Change) -> std::sync::mpsc::Receiver<()> {
+        self.member(group, nth, |member| member.tell(change).unwrap())
+    }
+
+    pub fn is_leaving(&self, group: &str, nth: usize) -> bool {
+        self.member(group, nth, Member::is_leaving)
     }
 
     /// Values of all records of a topic, by partition, in order.
@@ -195,6 +218,12 @@ impl Log for PlainLog {
     }
     fn timestamp_at(&self, _: TopicPartition, _: Offset) -> Option<i64> {
         None
+    }
+    fn join(&self, group: &str, _: TopicId) -> Result<Option<Membership>, JoinError> {
+        let Some(members) = &self.members else { return Ok(None) };
+        let (ours, theirs) = membership();
+        members.lock().unwrap().push((group.to_string(), theirs));
+        Ok(Some(ours))
     }
     fn close(&self) -> BoxFuture<'static, ()> {
         async {}.boxed()

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::invariant::Checks;
-use crate::service::Fold;
-use crate::state::AnyTable;
+use crate::testkit::before;
 
 /// What the process died of; from then on nothing leaves it.
 #[derive(Default)]
@@ -24,42 +22,24 @@ impl Fate {
     }
 }
 
-/// Takes the process with it when it sees its placement.
-struct Fatal(Box<dyn Fold>, Arc<Fate>, &'static str);
-
-impl Fold for Fatal {
-    fn handle(&mut self, event: &Event<'_>, effects: &mut Effects<'_>) -> Result<Handled, Failure> {
+/// Takes the process with it when it sees that placement. Nothing of the rest gets out: the log takes no more.
+fn fatal(service: ServiceDef, fate: &Arc<Fate>, placement: &'static str) -> ServiceDef {
+    let fate = fate.clone();
+    before(service, move |event| {
         let impression: ImpressionEvent<'_> = event.decode()?;
-        let is_meant = impression.placement_id == self.2;
-        if is_meant && self.2 == "late" && !self.1.put_off.swap(true, Ordering::SeqCst) {
-            return Err(Failure::Transient(crate::outcome::Reason::new("LATER", "told to wait")));
+        let is_meant = impression.placement_id == placement;
+        if is_meant && placement == "late" && !fate.put_off.swap(true, Ordering::SeqCst) {
+            return Err(told_to_wait());
         }
         if is_meant {
-            self.1.strike();
+            fate.strike();
         }
-        // Nothing of the rest gets out: the log takes no more.
-        self.0.handle(event, effects)
-    }
-    fn tick(&mut self, effects: &mut Effects<'_>) {
-        self.0.tick(effects);
-    }
-    fn restate(&mut self, from: usize, effects: &mut Effects<'_>) -> Option<usize> {
-        self.0.restate(from, effects)
-    }
-    fn invariants(&self, checks: &mut Checks) {
-        self.0.invariants(checks);
-    }
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn AnyTable)) {
-        self.0.tables(visit);
-    }
+        Ok(())
+    })
 }
 
 fn mortal(fate: &Arc<Fate>) -> Vec<ServiceDef> {
-    let (one, two) = (fate.clone(), fate.clone());
-    vec![
-        ServiceDef::new(|| First).wrapped(move |fold| Box::new(Fatal(fold, one.clone(), "fatal"))),
-        ServiceDef::new(|| Second).wrapped(move |fold| Box::new(Fatal(fold, two.clone(), "late"))),
-    ]
+    vec![fatal(ServiceDef::new(|| First), fate, "fatal"), fatal(ServiceDef::new(|| Second), fate, "late")]
 }
 
 /// A log that a dead process cannot write to; the source lives elsewhere.
