@@ -25,6 +25,9 @@ pub struct Input {
     pub read: u64,
     pub valid: u64,
     pub rejected: u64,
+    /// Not decided on, by reason; only with a time budget.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shed: BTreeMap<String, u64>,
     pub users_null: u64,
     /// Requests of ids that a rule has found to be no person by the end.
     pub users_placeholder: u64,

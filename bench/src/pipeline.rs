@@ -83,7 +83,7 @@ async fn one(arguments: &Arguments, seed: u64) -> Result<Run, Failed> {
     let env = Env::production();
     let settings = Settings { partitions: arguments.partitions, instance: "bench".into(), ..Settings::default() };
     let input = InputSpec::Generator { seed, requests: arguments.requests };
-    let spec = RunSpec { input, speed: Some(Speed::Max), seed, faults: Vec::new() };
+    let spec = RunSpec { input, speed: Some(Speed::Max), time_budget: None, seed, faults: Vec::new() };
     let opening = Opening::start(&env, &spec)?;
     let variant = Variant { keep_commits: true, ..Variant::default() };
     let up = compose(&env, directory.path(), &settings, &variant).await?;

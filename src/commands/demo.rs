@@ -51,6 +51,9 @@ pub struct DemoArgs {
     /// Pace: 1x, Nx or max [default: as recorded, within 30 s, and 5 s longer than the last fault]
     #[arg(long, value_name = "SPEED", value_parser = args::speed)]
     pub speed: Option<Speed>,
+    /// Shed requests that have waited for longer when their turn comes, as a bidder does [default: all are decided on]
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    pub time_budget: Option<Duration>,
     /// Seed of everything that is simulated [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -81,6 +84,10 @@ pub fn run(args: DemoArgs, output: Output) -> Result<ExitCode, CommandError> {
 }
 
 fn spec(args: &DemoArgs) -> Result<RunSpec, CommandError> {
+    if args.time_budget.is_some() && args.speed == Some(Speed::Max) {
+        let what = "--time-budget: at `--speed max` a request is never late; name a pace, for example --speed 100x";
+        return Err(CommandError::Usage(what.into()));
+    }
     let seed = args.seed.unwrap_or(SEED_DEFAULT);
     let input = match &args.input {
         Some(path) => InputSpec::File { path: path.clone(), requests: args.requests },
@@ -102,7 +109,7 @@ fn spec(args: &DemoArgs) -> Result<RunSpec, CommandError> {
         let message = format!("no service is named `{}`{meant} (known: {})", fault.service, known.join(", "));
         return Err(CommandError::Usage(message));
     }
-    Ok(RunSpec { input, speed: args.speed, seed, faults })
+    Ok(RunSpec { input, speed: args.speed, time_budget: args.time_budget, seed, faults })
 }
 
 fn input_name(input: &InputSpec) -> String {
@@ -175,6 +182,7 @@ fn judge(up: &Composed, spec: &RunSpec, played: &Played) -> Result<(Report, Vec<
         read: Progress::get(&progress.read),
         valid: Progress::get(&progress.valid),
         rejected: Progress::get(&progress.rejected),
+        shed: progress.shed(),
         users_null: Progress::get(&progress.users_null),
         users_placeholder: recount.users_placeholder,
         site_absent: Progress::get(&progress.site_absent),

@@ -83,7 +83,8 @@ impl Evidence<'_> {
                 wrong.get_or_insert(format!("{what}: {a} and {b}"));
             }
         };
-        same("read = valid + rejected", input.read, input.valid + input.rejected);
+        let shed: u64 = input.shed.values().sum();
+        same("read = valid + rejected + shed", input.read, input.valid + input.rejected + shed);
         same("valid requests = decisions", input.valid, recount.requests);
         same("no bids + bids = decisions", refused + self.bids, recount.requests);
         same("bids decided = bids in the log", self.bids, recount.bids);

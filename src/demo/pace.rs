@@ -39,54 +39,104 @@ impl Recorded {
     }
 }
 
-/// When each request is due.
+/// A stretch of a pace that is made for a test of load.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Recorded microseconds a microsecond of ours; `None`: as fast as it goes.
-    pub times: Option<f64>,
-    first_us: Option<i64>,
+pub struct Step {
+    pub per_s: u64,
+    pub lasting: Duration,
+}
+
+impl Step {
+    /// Requests that come in it.
+    pub fn requests(&self) -> u64 {
+        self.per_s * self.lasting.as_millis() as u64 / 1_000
+    }
+}
+
+/// When each request is due.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pace {
+    /// As fast as they are taken.
+    Max,
+    /// Recorded microseconds a microsecond of ours, from the first recorded time, if there is one.
+    Recorded { times: f64, first_us: Option<i64> },
+    /// One stretch after the other; what comes after the last is due at its end.
+    Steps(Vec<Step>),
 }
 
 impl Pace {
     /// The speed asked for, or the one that the rules choose.
     pub fn choose(speed: Option<Speed>, recorded: &Recorded, faults: &[FaultSpec]) -> Self {
         let times = match speed {
-            Some(Speed::Max) => None,
-            Some(Speed::Times(times)) => Some(times),
+            Some(Speed::Max) => return Self::Max,
+            Some(Speed::Times(times)) => times,
             None => {
                 let longest = recorded.span_us.min(INPUT_MAX.as_micros() as u64);
                 let last_fault = faults.iter().map(FaultSpec::end).max();
                 let shortest = last_fault.map_or(0, |end| (end + AFTER_FAULT).as_micros() as u64);
                 let lasting = longest.max(shortest).max(1);
-                Some(recorded.span_us.max(1) as f64 / lasting as f64)
+                recorded.span_us.max(1) as f64 / lasting as f64
             }
         };
-        Self { times, first_us: recorded.first_us }
+        Self::Recorded { times, first_us: recorded.first_us }
     }
 
-    /// Microseconds after the first event at which request `number` (from 0), recorded at `ts_us`, is due.
+    /// Microseconds after the first event at which line `number` (from 0) is due; `None` if only its recorded time tells.
+    pub fn due_by_number_us(&self, number: u64) -> Option<u64> {
+        match self {
+            Self::Max => Some(0),
+            Self::Recorded { first_us: Some(_), .. } => None,
+            Self::Recorded { times, first_us: None } => {
+                Some((number as f64 * 1e6 / RATE_DEFAULT_PER_S as f64 / times) as u64)
+            }
+            Self::Steps(steps) => Some(due_in_steps_us(steps, number)),
+        }
+    }
+
+    /// The same for a line whose recorded time is known.
     pub fn due_us(&self, number: u64, ts_us: Option<i64>) -> u64 {
-        let Some(times) = self.times else { return 0 };
-        let recorded_us = match (self.first_us, ts_us) {
-            (Some(first_us), Some(ts_us)) => ts_us.saturating_sub(first_us).max(0) as u64,
-            _ => number * 1_000_000 / RATE_DEFAULT_PER_S,
-        };
-        (recorded_us as f64 / times) as u64
+        match (self, ts_us) {
+            (Self::Recorded { times, first_us: Some(first_us) }, Some(ts_us)) => {
+                (ts_us.saturating_sub(*first_us).max(0) as f64 / times) as u64
+            }
+            (Self::Recorded { times, .. }, _) => (number as f64 * 1e6 / RATE_DEFAULT_PER_S as f64 / times) as u64,
+            _ => self.due_by_number_us(number).unwrap_or(0),
+        }
     }
 
     /// For the market's delays, which are shortened as the input is, and never lengthened.
     pub fn divisor(&self) -> i64 {
-        // At full speed a tenth of a second stands for ten.
-        self.times.map_or(100, |times| times.ceil().clamp(1.0, 100.0) as i64)
+        match self {
+            Self::Recorded { times, .. } => times.ceil().clamp(1.0, 100.0) as i64,
+            // A tenth of a second stands for ten.
+            Self::Max | Self::Steps(_) => 100,
+        }
     }
 
     /// For people.
     pub fn shown(&self) -> String {
-        match self.times {
-            None => "max".to_owned(),
-            Some(times) => format!("{times:.2}x"),
+        match self {
+            Self::Max => "max".to_owned(),
+            Self::Recorded { times, .. } => format!("{times:.2}x"),
+            Self::Steps(steps) => {
+                let steps: Vec<_> =
+                    steps.iter().map(|step| format!("{}/s for {:?}", step.per_s, step.lasting)).collect();
+                steps.join(", ")
+            }
         }
     }
+}
+
+fn due_in_steps_us(steps: &[Step], mut number: u64) -> u64 {
+    let mut start_us = 0;
+    for step in steps {
+        if number < step.requests() {
+            return start_us + number * 1_000_000 / step.per_s.max(1);
+        }
+        number -= step.requests();
+        start_us += step.lasting.as_micros() as u64;
+    }
+    start_us
 }
 
 #[cfg(test)]
@@ -125,5 +175,14 @@ mod tests {
         let survey = Survey { lines: RATE_DEFAULT_PER_S, ..Survey::default() };
         let pace = Pace::choose(Some(Speed::Times(1.0)), &Recorded::of_file(&survey), &[]);
         assert_eq!(pace.due_us(RATE_DEFAULT_PER_S, None), 1_000_000);
+        assert_eq!(pace.due_by_number_us(RATE_DEFAULT_PER_S), Some(1_000_000));
+    }
+
+    #[test]
+    fn one_step_follows_the_other() {
+        let step = |per_s, seconds| Step { per_s, lasting: Duration::from_secs(seconds) };
+        let pace = Pace::Steps(vec![step(10, 2), step(100, 1), step(10, 1)]);
+        let due_s = |number| pace.due_by_number_us(number).expect("by number") as f64 / 1e6;
+        assert_eq!([0, 10, 20, 70, 120, 125, 130].map(due_s), [0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0]);
     }
 }

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hdrhistogram::Histogram;
+
+/// Longest answer that is told apart, microseconds.
+const ANSWER_MAX_US: u64 = 600_000_000;
+
 /// Counters of the sources. A request counts when its decision is acknowledged by the log's queue.
-#[derive(Default)]
 pub struct Progress {
     pub read: AtomicU64,
     pub valid: AtomicU64,
@@ -21,6 +25,34 @@ pub struct Progress {
     first_us: AtomicU64,
     pub input_done: AtomicBool,
     no_bid: Mutex<BTreeMap<&'static str, u64>>,
+    /// Requests that nobody decided on because their turn came too late.
+    pub shed_late: AtomicU64,
+    /// From when a request was due until its decision was acknowledged, microseconds.
+    answers: Mutex<Histogram<u64>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            read: AtomicU64::default(),
+            valid: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+            users_null: AtomicU64::default(),
+            site_absent: AtomicU64::default(),
+            bids: AtomicU64::default(),
+            market: AtomicU64::default(),
+            pauses: Arc::default(),
+            first_us: AtomicU64::default(),
+            input_done: AtomicBool::default(),
+            no_bid: Mutex::default(),
+            shed_late: AtomicU64::default(),
+            answers: Mutex::new(answers()),
+        }
+    }
+}
+
+fn answers() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, ANSWER_MAX_US, 2).unwrap_or_else(|_| unreachable!("the bounds are in order"))
 }
 
 impl Progress {
@@ -48,6 +80,23 @@ impl Progress {
 
     pub fn no_bids(&self) -> BTreeMap<String, u64> {
         self.reasons().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+    }
+
+    /// Requests due at `due_us` were answered at `now_us`, monotonic.
+    pub fn answered(&self, due_us: &[u64], now_us: u64) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        due_us.iter().for_each(|due_us| answers.saturating_record(now_us.saturating_sub(*due_us).max(1)));
+    }
+
+    /// How long answers have taken since this was last asked.
+    pub fn take_answers(&self) -> Histogram<u64> {
+        std::mem::replace(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner), answers())
+    }
+
+    /// Requests not decided on, by reason.
+    pub fn shed(&self) -> BTreeMap<String, u64> {
+        let late = Self::get(&self.shed_late);
+        (late > 0).then(|| ("late".to_owned(), late)).into_iter().collect()
     }
 
     fn reasons(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {

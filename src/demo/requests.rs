@@ -1,5 +1,8 @@
 //! The replay as a source: a line is read, decided on, and appended as exactly one event. A broken line is set aside with
 //! its number and reason, and the run goes on.
+//!
+//! Nobody waits for an answer that comes too late. With a time budget a request that has stood in line for longer is shed,
+//! undecided: who came early enough is answered in time, the newest are turned away, and an overload costs their share only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +55,8 @@ pub struct RequestSource {
     pub views: Views,
     pub lines: Lines,
     pub pace: Pace,
+    /// A request may have waited this long when its turn comes; `None`: each has its turn, however late.
+    pub time_budget: Option<Duration>,
     pub decide: DecideConfig,
     pub slices: Slices,
     pub progress: Arc<Progress>,
@@ -66,27 +71,38 @@ impl RequestSource {
     /// [`SourceError`] if the input or the log fails.
     pub async fn run(mut self) -> Result<(), SourceError> {
         let dead_letters = dead_letter_topic(INPUT_NAME);
-        let (mut number, mut bids) = (0, Vec::new());
-        loop {
+        let mut open = Open::default();
+        for number in 0.. {
             // The line stays in the reader's buffer while its time is awaited, so it is read twice at most: parsed to
             // learn when it is due, decided when it is.
             let line = self.lines.next_line()?;
             let Some(line) = line else { break };
             Progress::add(&self.progress.read);
+            let late_by = self.time_budget.map(|budget| Late { env: &self.env, progress: &self.progress, budget });
+            if let (Some(late), Some(due_us)) = (&late_by, self.pace.due_by_number_us(number))
+                && late.sheds(due_us)
+            {
+                continue;
+            }
             match line.request() {
                 Ok(request) => {
                     let due_us = self.pace.due_us(number, request.ext.ts_us);
-                    number += 1;
+                    if late_by.is_some_and(|late| late.sheds(due_us)) {
+                        continue;
+                    }
                     if let Some(wait) = wait_until(&self.env, &self.progress, due_us) {
                         if !self.slices.is_empty() {
-                            send(&mut self.slices, &self.progress, &self.decided, &mut bids).await;
+                            send(&self.env, &mut self.slices, &self.progress, &self.decided, &mut open).await;
                         }
                         self.env.clock.sleep(wait).await;
                     }
-                    self.progress.started(self.env.clock.mono_us());
+                    let now_us = self.env.clock.mono_us();
+                    self.progress.started(now_us);
+                    let first_us = self.progress.first_us().unwrap_or(now_us);
+                    open.due_us.push(if self.pace == Pace::Max { now_us } else { first_us + due_us });
                     count(&self.progress, &request);
                     let (env, views) = (&self.env, &self.views);
-                    decide_one(env, views, &self.decide, &request, &mut self.slices, &self.progress, &mut bids)?;
+                    decide_one(env, views, &self.decide, &request, &mut self.slices, &self.progress, &mut open.bids)?;
                 }
                 Err(rejected) => {
                     Progress::add(&self.progress.rejected);
@@ -94,11 +110,11 @@ impl RequestSource {
                 }
             }
             if self.slices.due() {
-                send(&mut self.slices, &self.progress, &self.decided, &mut bids).await;
+                send(&self.env, &mut self.slices, &self.progress, &self.decided, &mut open).await;
             }
         }
         if !self.slices.is_empty() {
-            send(&mut self.slices, &self.progress, &self.decided, &mut bids).await;
+            send(&self.env, &mut self.slices, &self.progress, &self.decided, &mut open).await;
         }
         self.progress.input_done.store(true, std::sync::atomic::Ordering::Release);
         Ok(())
@@ -165,9 +181,50 @@ fn set_aside(
     Ok(())
 }
 
+/// What of the open slice is not in its records.
+#[derive(Default)]
+struct Open {
+    bids: Vec<Bid>,
+    /// When its requests were due, monotonic.
+    due_us: Vec<u64>,
+}
+
 /// Sends the slice; waits while too many are unanswered. The market waits for the answer and hears of the bids then.
-async fn send(slices: &mut Slices, progress: &Progress, decided: &mpsc::Sender<Decided>, bids: &mut Vec<Bid>) {
-    let appended = slices.send(&progress.pauses).await;
+async fn send(
+    env: &Env,
+    slices: &mut Slices,
+    progress: &Arc<Progress>,
+    decided: &mpsc::Sender<Decided>,
+    open: &mut Open,
+) {
+    let answer = slices.send(&progress.pauses).await;
+    let Open { bids, due_us } = std::mem::take(open);
+    let (progress, clock) = (progress.clone(), env.clock.clone());
+    let appended = Box::pin(async move {
+        answer.await?;
+        progress.answered(&due_us, clock.mono_us());
+        Ok(())
+    });
     // The market has ended early only if the log refused it something: that error ends the run.
-    let _ = decided.send(Decided { appended, bids: std::mem::take(bids) }).await;
+    let _ = decided.send(Decided { appended, bids }).await;
+}
+
+/// Who comes too late.
+struct Late<'a> {
+    env: &'a Env,
+    progress: &'a Progress,
+    budget: Duration,
+}
+
+impl Late<'_> {
+    /// Whether the time of a request due at run time `due_us` is used up; it is counted then.
+    fn sheds(&self, due_us: u64) -> bool {
+        let Some(first_us) = self.progress.first_us() else { return false };
+        let waited_us = self.env.clock.mono_us().saturating_sub(first_us + due_us);
+        let is_late = waited_us > self.budget.as_micros() as u64;
+        if is_late {
+            Progress::add(&self.progress.shed_late);
+        }
+        is_late
+    }
 }

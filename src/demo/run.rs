@@ -48,6 +48,8 @@ const BACKLOG_LIMIT: Duration = Duration::from_secs(120);
 pub struct RunSpec {
     pub input: InputSpec,
     pub speed: Option<Speed>,
+    /// Requests that have waited for longer are shed; `None`: none is.
+    pub time_budget: Option<Duration>,
     pub seed: u64,
     pub faults: Vec<FaultSpec>,
 }
@@ -194,7 +196,7 @@ pub async fn play(up: &Composed, spec: &RunSpec, opening: Opening, live: &mut Li
     ensure_dead_letters(up.log.as_ref(), up.platform.partitions).map_err(CommandError::failed)?;
     let (lines, pace, runtime) = opening.ended().await?;
     let progress = Arc::new(Progress::default());
-    let mut sources = start_sources(up, spec, lines, pace, &progress, runtime).await?;
+    let mut sources = start_sources(up, spec, lines, pace.clone(), &progress, runtime).await?;
     let cpu_start_us = usage::cpu_us();
     let mut playing = Playing { up, progress: &progress, faults: Faults::new(&spec.faults), live, input_us: 0 };
     let rested = playing.until_rest(&mut sources).await?;
@@ -242,6 +244,7 @@ pub async fn start_sources(
         views: up.views.clone(),
         lines,
         pace,
+        time_budget: spec.time_budget,
         decide: DecideConfig::default(),
         slices: Slices::new(env, log, INPUT_NAME, partitions),
         progress: progress.clone(),

@@ -109,13 +109,20 @@ impl Verdict<'_> {
         let seconds = (played.input_us as f64 / 1e6).max(1e-6);
         let _ = writeln!(
             out,
-            "  speed {}: {:.1} s, {} requests/s; first event {} after the start; all settled after {:.1} s\n",
+            "  speed {}: {:.1} s, {} requests/s; first event {} after the start; all settled after {:.1} s",
             played.pace.shown(),
             seconds,
             count((input.read as f64 / seconds) as u64),
             latency(Some(played.ready_us)),
             played.took_us as f64 / 1e6
         );
+        let answers = played.progress.take_answers();
+        let at = |quantile| latency(Some(answers.value_at_quantile(quantile)));
+        let _ = writeln!(out, "  due -> decided and acknowledged: p50 {}, p99 {}", at(0.5), at(0.99));
+        for (reason, shed) in &input.shed {
+            let _ = writeln!(out, "  {} shed: {reason}", count(*shed));
+        }
+        out.push('\n');
     }
 
     fn funnel(&self, out: &mut String, style: Style) {

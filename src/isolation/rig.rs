@@ -64,7 +64,7 @@ impl Rig {
         let requests = rate * lasting.as_secs();
         let speed = Speed::Times(rate as f64 / RATE_DEFAULT_PER_S as f64);
         let input = InputSpec::Generator { seed, requests };
-        let spec = RunSpec { input, speed: Some(speed), seed, faults: Vec::new() };
+        let spec = RunSpec { input, speed: Some(speed), time_budget: None, seed, faults: Vec::new() };
         let (lines, pace, runtime) = Opening::start(env, &spec)?.ended().await?;
         let progress = Arc::new(Progress::default());
         let mut sources = start_sources(&up, &spec, lines, pace, &progress, runtime).await?;

@@ -77,6 +77,18 @@ fn the_main_job_accounts_for_everything() {
     }
 }
 
+#[test]
+fn who_comes_too_late_is_shed_and_counted() {
+    let fast = ["--requests", "20000", "--speed", "100000x", "--no-fault"];
+    let report = report(&[&fast[..], &["--time-budget", "50ms"]].concat());
+    let (input, funnel) = (&report["input"], &report["funnel"]);
+    let late = count(&input["shed"]["late"]);
+    assert!(late > 0 && late < 20_000, "{input}");
+    assert_eq!(count(&input["valid"]) + late, 20_000, "{input}");
+    assert_eq!(sum(&funnel["no_bid"]) + count(&funnel["bids"]), count(&input["valid"]), "{funnel}");
+    fails(&["demo", "--speed", "max", "--time-budget", "50ms"], 2, &["--time-budget", "is never late"]);
+}
+
 fn thread_names(process: u32) -> Vec<String> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();

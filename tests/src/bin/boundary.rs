@@ -116,7 +116,7 @@ async fn alone(data: &Path, brokers: &str, prefix: &str) -> Result<(), Box<dyn s
 
 async fn load(env: &Env, up: &Composed) -> Result<(), Box<dyn std::error::Error>> {
     let input = InputSpec::Generator { seed: 1, requests: REQUESTS };
-    let spec = RunSpec { input, speed: Some(Speed::Max), seed: 1, faults: Vec::new() };
+    let spec = RunSpec { input, speed: Some(Speed::Max), time_budget: None, seed: 1, faults: Vec::new() };
     let opening = Opening::start(env, &spec)?;
     play(up, &spec, opening, &mut Live::new()).await?;
     Err("the marked event has not come".into())
