@@ -13,6 +13,7 @@ use super::routes::{Answered, App, Refusal, allowed};
 use super::state::State;
 use crate::dlq::desk::{self, Change, Question};
 use crate::dlq::job::{self, Kind};
+use crate::dlq::value::Schemas;
 use crate::dlq::{DlqError, audit};
 
 /// Bytes of an export's answer; more is asked for in parts.
@@ -50,7 +51,10 @@ pub async fn asked(Shared(state): Shared<App>, Path(what): Path<String>, Query(a
         None => Question::default(),
     };
     let of = state.clone();
-    let answer = state.desk.spawn(async move { desk::answer(of.up.log.as_ref(), &what, &question, EXPORT_MAX_BYTES) });
+    let answer = state.desk.spawn(async move {
+        let schemas = Schemas::new(of.up.registry.writers())?;
+        desk::answer(of.up.log.as_ref(), &schemas, &what, &question, EXPORT_MAX_BYTES)
+    });
     Ok(Json(ended(answer.await)??.ok_or_else(unknown)?).into_response())
 }
 
@@ -92,14 +96,15 @@ async fn change_made(state: &State, what: &str, mut change: Change) -> Result<Re
     if let Some(name) = &change.job {
         change.order = job::job(up.log.as_ref(), name)?.order;
     }
+    let schemas = Schemas::new(up.registry.writers())?;
     if change.dry_run {
-        let tried = desk::dry_run(up.log.as_ref(), &up.services, &change.order, up.env.clock.wall_ms())?;
+        let tried = desk::dry_run(up.log.as_ref(), &schemas, &up.services, &change.order, up.env.clock.wall_ms())?;
         return Ok(Json(tried).into_response());
     }
     if kind == Kind::Replay {
-        desk::services_of(up.log.as_ref(), &change.order.selection, &up.services)?;
+        desk::services_of(up.log.as_ref(), &schemas, &change.order.selection, &up.services)?;
     }
-    let job = desk::run(&up.env, &up.log, Some(&up.platform), &change, &|_| {}).await?;
+    let job = desk::run(&up.env, &up.log, &schemas, Some(&up.platform), &change, &|_| {}).await?;
     Ok(made(state, &job))
 }
 

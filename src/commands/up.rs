@@ -90,7 +90,7 @@ pub fn run(args: UpArgs, output: Output) -> Result<ExitCode, CommandError> {
         let stats = up.platform.bulkheads.iter().map(|bulkhead| (bulkhead.spec.name, bulkhead.stats.clone())).collect();
         // Ends with this command, before the log closes.
         let told = server.as_ref().map(|server| server.admin.state.clone());
-        let watching = watch::start(&env, &up.log, stats, move |alert| {
+        let watching = watch::start(&env, &up.log, up.registry.writers(), stats, move |alert| {
             told.iter().for_each(|state| state.alerted(&alert.service));
             eprintln!("{}", watch::line(alert));
         });

@@ -55,20 +55,21 @@ pub struct Change {
 /// A topic cannot be read, there is no such letter, or the export is too long.
 pub fn answer(
     log: &dyn Log,
+    schemas: &Schemas,
     what: &str,
     question: &Question,
     export_max_bytes: usize,
 ) -> Result<Option<Value>, DlqError> {
     Ok(Some(match what {
-        "letters" => list(log, question)?,
+        "letters" => list(log, schemas, question)?,
         "groups" => {
-            let (groups, letters) = groups(log, question)?;
+            let (groups, letters) = groups(log, schemas, question)?;
             json!({ "groups": groups, "letters": letters })
         }
-        "show" => show(log, question)?,
+        "show" => show(log, schemas, question)?,
         "export" => {
             let (mut letters, mut bytes) = (Vec::new(), 0);
-            export(log, question, |letter| {
+            export(log, schemas, question, |letter| {
                 bytes += letter.to_string().len();
                 letters.push(letter.clone());
                 let narrow = || DlqError::Selection(format!("more than {export_max_bytes} bytes; narrow it down"));
@@ -85,10 +86,10 @@ pub fn answer(
 ///
 /// # Errors
 /// A topic cannot be read.
-pub fn list(log: &dyn Log, question: &Question) -> Result<Value, DlqError> {
+pub fn list(log: &dyn Log, schemas: &Schemas, question: &Question) -> Result<Value, DlqError> {
     let (mut found, mut count) = (Vec::new(), 0u64);
     let lines = question.lines.unwrap_or(SHOWN);
-    each(log, question, |letter, state, _| {
+    each(log, schemas, question, |letter, state| {
         count += 1;
         if found.len() < lines {
             found.push(summary(&letter, state));
@@ -102,8 +103,8 @@ pub fn list(log: &dyn Log, question: &Question) -> Result<Value, DlqError> {
 ///
 /// # Errors
 /// A topic cannot be read.
-pub fn groups(log: &dyn Log, question: &Question) -> Result<(Vec<Group>, u64), DlqError> {
-    let mut groups = groups::groups(log, &question.selection, question.all)?;
+pub fn groups(log: &dyn Log, schemas: &Schemas, question: &Question) -> Result<(Vec<Group>, u64), DlqError> {
+    let mut groups = groups::groups(log, schemas, &question.selection, question.all)?;
     let letters = groups.iter().map(|group| group.count).sum();
     groups.truncate(question.lines.unwrap_or(SHOWN));
     Ok((groups, letters))
@@ -113,7 +114,7 @@ pub fn groups(log: &dyn Log, question: &Question) -> Result<(Vec<Group>, u64), D
 ///
 /// # Errors
 /// There is none.
-pub fn show(log: &dyn Log, question: &Question) -> Result<Value, DlqError> {
+pub fn show(log: &dyn Log, schemas: &Schemas, question: &Question) -> Result<Value, DlqError> {
     let (shelf, id) = (Shelf::read(log)?, question.letter.as_deref());
     let mut found: Option<OwnedLetter> = None;
     letters::each(log, |letter| {
@@ -128,7 +129,7 @@ pub fn show(log: &dyn Log, question: &Question) -> Result<Value, DlqError> {
         Ok(())
     })?;
     let letter = found.ok_or_else(|| DlqError::NoLetter(id.unwrap_or("is open").to_owned()))?;
-    Ok(document(&letter, shelf.state(&letter), &Schemas::builtin()?))
+    Ok(document(&letter, shelf.state(&letter), schemas))
 }
 
 /// Every selected letter with everything in it.
@@ -137,22 +138,24 @@ pub fn show(log: &dyn Log, question: &Question) -> Result<Value, DlqError> {
 /// A topic cannot be read, or `take` says no.
 pub fn export(
     log: &dyn Log,
+    schemas: &Schemas,
     question: &Question,
     mut take: impl FnMut(&Value) -> Result<(), DlqError>,
 ) -> Result<(), DlqError> {
-    each(log, question, |letter, state, schemas| take(&document(&letter, state, schemas)))
+    each(log, schemas, question, |letter, state| take(&document(&letter, state, schemas)))
 }
 
 fn each(
     log: &dyn Log,
+    schemas: &Schemas,
     question: &Question,
-    mut visit: impl FnMut(OwnedLetter, State, &Schemas) -> Result<(), DlqError>,
+    mut visit: impl FnMut(OwnedLetter, State) -> Result<(), DlqError>,
 ) -> Result<(), DlqError> {
-    let (schemas, shelf) = (Schemas::builtin()?, Shelf::read(log)?);
+    let shelf = Shelf::read(log)?;
     letters::each(log, |letter| {
         let state = shelf.state(&letter);
-        if (question.all || state == State::Open) && question.selection.matches(&letter, &schemas) {
-            visit(letter, state, &schemas)?;
+        if (question.all || state == State::Open) && question.selection.matches(&letter, schemas) {
+            visit(letter, state)?;
         }
         Ok(())
     })
@@ -162,8 +165,14 @@ fn each(
 ///
 /// # Errors
 /// A topic or a state cannot be read; a letter is of a service that this program does not have.
-pub fn dry_run(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i64) -> Result<Value, DlqError> {
-    let trial = trial::trial(log, services, order, now_ms)?;
+pub fn dry_run(
+    log: &dyn Log,
+    schemas: &Schemas,
+    services: &[ServiceDef],
+    order: &Order,
+    now_ms: i64,
+) -> Result<Value, DlqError> {
+    let trial = trial::trial(log, schemas, services, order, now_ms)?;
     let mut document = serde_json::to_value(trial).map_err(|error| DlqError::Selection(error.to_string()))?;
     document["dry_run"] = json!(true);
     Ok(document)
@@ -173,11 +182,15 @@ pub fn dry_run(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i6
 ///
 /// # Errors
 /// A topic cannot be read, or one of them is not in `catalogue`: nobody could take its letters back.
-pub fn services_of(log: &dyn Log, selection: &Selection, catalogue: &[ServiceDef]) -> Result<Vec<String>, DlqError> {
-    let schemas = Schemas::builtin()?;
+pub fn services_of(
+    log: &dyn Log,
+    schemas: &Schemas,
+    selection: &Selection,
+    catalogue: &[ServiceDef],
+) -> Result<Vec<String>, DlqError> {
     let mut services = std::collections::BTreeSet::new();
     letters::each(log, |letter| {
-        if !services.contains(&letter.event.service) && selection.matches(&letter, &schemas) {
+        if !services.contains(&letter.event.service) && selection.matches(&letter, schemas) {
             services.insert(letter.event.service);
         }
         Ok(())
@@ -195,11 +208,12 @@ pub fn services_of(log: &dyn Log, selection: &Selection, catalogue: &[ServiceDef
 pub async fn run(
     env: &Env,
     log: &Arc<dyn Log>,
+    schemas: &Schemas,
     platform: Option<&Platform>,
     change: &Change,
     progress: &(dyn Fn(&Job) + Sync),
 ) -> Result<Job, DlqError> {
-    let runner = Runner { env, log, platform, progress };
+    let runner = Runner { env, log, schemas, platform, progress };
     match &change.job {
         Some(name) => runner.resume(name, &change.actor).await,
         None => runner.start(change.order.clone()).await,
@@ -249,12 +263,11 @@ pub fn summary(letter: &OwnedLetter, state: State) -> Value {
 /// Summary, decoded record, headers and bytes.
 fn document(letter: &OwnedLetter, state: State, schemas: &Schemas) -> Value {
     let mut document = summary(letter, state);
-    let bytes = letter.value.as_deref().unwrap_or_default();
     let headers = letter.headers().filter_map(Result::ok);
     let headers: Vec<Value> = headers
         .map(|(name, value)| json!({ "name": readable(name), "value": readable(value.unwrap_or_default()) }))
         .collect();
-    let (schema, record, error, trace) = match schemas.decode(bytes) {
+    let (schema, record, error, trace) = match schemas.read(letter) {
         Ok(decoded) => {
             let record = decoded.json();
             (json!(decoded.name), record.clone(), Value::Null, trace(&record))

@@ -52,15 +52,15 @@ pub struct Group {
 ///
 /// # Errors
 /// A topic cannot be read.
-pub fn groups(log: &dyn Log, selection: &Selection, all: bool) -> Result<Vec<Group>, DlqError> {
-    let (schemas, shelf) = (Schemas::builtin()?, Shelf::read(log)?);
+pub fn groups(log: &dyn Log, schemas: &Schemas, selection: &Selection, all: bool) -> Result<Vec<Group>, DlqError> {
+    let shelf = Shelf::read(log)?;
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let mut times: Vec<Time> = Vec::new();
     letters::each(log, |letter| {
-        if !selection.matches(&letter, &schemas) {
+        if !selection.matches(&letter, schemas) {
             return Ok(());
         }
-        let decoded = schemas.decode(letter.value.as_deref().unwrap_or_default()).ok();
+        let decoded = schemas.read(&letter).ok();
         let stake_micros = decoded.as_ref().map_or(0, value::Decoded::stake_micros);
         let group = groups.entry(letter.fingerprint.clone()).or_insert_with(|| new_group(&letter));
         times.push(Time {

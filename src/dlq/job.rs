@@ -11,6 +11,7 @@ use runtime::deadletter::replay::REPLAY;
 use runtime::env::Env;
 use runtime::log::{AppendOptions, BatchBuilder, Compression, Log, TopicId, TopicPartition};
 use runtime::platform::Platform;
+use schemas::frame::VALUE_HEADER;
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, Action, Counts, Row};
@@ -158,6 +159,7 @@ pub async fn note_release(env: &Env, log: &dyn Log, order: &Order) -> Result<Job
 pub struct Runner<'a> {
     pub env: &'a Env,
     pub log: &'a Arc<dyn Log>,
+    pub schemas: &'a Schemas,
     /// Where the services run that the letters go back to; without it nobody takes them yet, and a canary has to wait.
     pub platform: Option<&'a Platform>,
     /// Told of every row.
@@ -169,7 +171,6 @@ struct Run<'r, 'a> {
     runner: &'r Runner<'a>,
     name: String,
     order: Order,
-    schemas: Schemas,
     shelf: Shelf,
     counts: Counts,
     started_ms: i64,
@@ -219,7 +220,6 @@ impl Runner<'_> {
             runner: self,
             name,
             order,
-            schemas: Schemas::builtin()?,
             shelf: Shelf::read(self.log.as_ref())?,
             counts: Counts::default(),
             started_ms: self.env.clock.wall_ms(),
@@ -250,7 +250,7 @@ impl Run<'_, '_> {
         let chunk = self.order.rate.map_or(CHUNK_LETTERS, |rate| (rate.ceil() as u64).clamp(1, CHUNK_LETTERS));
         let until = canary.unwrap_or(self.counts.moved + chunk);
         while let Some(letter) = letters.take_next()? {
-            if !self.order.selection.matches(&letter, &self.schemas) {
+            if !self.order.selection.matches(&letter, self.runner.schemas) {
                 continue;
             }
             // A later letter of an event that this job has moved is how the event failed again, not a task of its own.
@@ -309,7 +309,7 @@ impl Run<'_, '_> {
     fn stage(&mut self, letter: &OwnedLetter) -> bool {
         let EventId { service, topic, partition, offset } = &letter.event;
         let Some(id) = self.replay_topic(service) else { return false };
-        let Ok(edited) = edited(&self.schemas, letter, &self.order.set) else { return false };
+        let Ok(edited) = edited(self.runner.schemas, letter, &self.order.set) else { return false };
         let of = ReplayOf {
             topic,
             partition: *partition,
@@ -322,6 +322,10 @@ impl Run<'_, '_> {
         let mut headers: Vec<(&[u8], &[u8])> = vec![(REPLAY, of.as_bytes())];
         for header in letter.headers() {
             let Ok((name, value)) = header else { return false };
+            // What was encoded again names its schema itself.
+            if edited.is_some() && name == VALUE_HEADER.as_bytes() {
+                continue;
+            }
             headers.push((name, value.unwrap_or_default()));
         }
         let to = TopicPartition { topic: id, partition: *partition };
@@ -484,7 +488,9 @@ pub fn edited(schemas: &Schemas, letter: &OwnedLetter, set: &[(String, String)])
     if set.is_empty() {
         return Ok(None);
     }
-    edit::edit(schemas, letter.value.as_deref().unwrap_or_default(), set).map(Some)
+    let mut scratch = Vec::new();
+    let own = schemas.own(letter, &mut scratch).map_err(|failure| failure.to_string())?;
+    edit::edit(schemas, own, set).map(Some)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@ use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::{MemoryStorage, Storage};
 use runtime::log::{Batch, Durability, TopicConfig};
 use runtime::outcome::Reason;
+use runtime::writers::{Found, WriterSchemas};
 use schemas::codec::Encode as _;
 use schemas::events::ImpressionEvent;
+use schemas::frame::Writer;
 
 use super::super::letters;
 use super::*;
@@ -25,29 +27,34 @@ async fn log() -> Arc<dyn Log> {
     };
     log.ensure_topic(&topic("billing-replay")).expect("made");
     let dead = log.ensure_topic(&topic("impressions-dlq")).expect("made");
-    let options = AppendOptions { group: audit::group(log.as_ref()), fence: None };
     for n in 0..LETTERS {
-        let (key, id) = (format!("user-{n}"), format!("event-{n}"));
+        let id = format!("event-{n}");
         let event = ImpressionEvent { event_id: &id, win_price_micros: n as i64, ..Default::default() };
         let mut value = schemas::frame::MAGIC_ID.to_be_bytes().to_vec();
         value.extend_from_slice(&<ImpressionEvent<'_> as schemas::codec::Encode>::SCHEMA_ID.to_be_bytes());
         event.encode(&mut value);
-        let mut batch = BatchBuilder::new(Compression::None);
-        batch.push(n as i64, Some(key.as_bytes()), Some(&value), &[(b"own", b"header")]).expect("small");
-        let (event, mut scratch) = (batch.finish(), Vec::new());
-        let (event, _) = Batch::parse(&event).expect("a batch");
-        let record = event.records(&mut scratch).expect("records").next().expect("one").expect("readable");
-        let partition = (n % 2) as u32;
-        let record = runtime::log::Record { offset: n as i64, ..record };
-        let reason = Reason::new("POISON", "told to panic");
-        let failed = Failed { class: "POISON", reason: &reason, attempts: 3, first_ms: 1, last_ms: 2 };
-        let written = letter::write("billing", "impressions", partition, &record, None, &failed, None);
-        let headers = written.with(record.headers).expect("readable");
-        batch.push(record.timestamp_ms, record.key, record.value, &headers).expect("small");
-        let to = TopicPartition { topic: dead, partition };
-        log.append(to, batch.finish(), options).await.expect("appended");
+        add(log.as_ref(), dead, n, &value, &[(b"own", b"header")]).await;
     }
     log
+}
+
+/// A dead letter of an impression with offset `n`.
+async fn add(log: &dyn Log, dead: TopicId, n: u64, value: &[u8], headers: &[(&[u8], &[u8])]) {
+    let options = AppendOptions { group: audit::group(log), fence: None };
+    let key = format!("user-{n}");
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.push(n as i64, Some(key.as_bytes()), Some(value), headers).expect("small");
+    let (event, mut scratch) = (batch.finish(), Vec::new());
+    let (event, _) = Batch::parse(&event).expect("a batch");
+    let record = event.records(&mut scratch).expect("records").next().expect("one").expect("readable");
+    let partition = (n % 2) as u32;
+    let record = runtime::log::Record { offset: n as i64, ..record };
+    let reason = Reason::new("POISON", "told to panic");
+    let failed = Failed { class: "POISON", reason: &reason, attempts: 3, first_ms: 1, last_ms: 2 };
+    let written = letter::write("billing", "impressions", partition, &record, None, &failed, None);
+    let headers = written.with(record.headers).expect("readable");
+    batch.push(record.timestamp_ms, record.key, record.value, &headers).expect("small");
+    log.append(TopicPartition { topic: dead, partition }, batch.finish(), options).await.expect("appended");
 }
 
 fn test(body: impl AsyncFnOnce(Env, Arc<dyn Log>)) {
@@ -83,7 +90,8 @@ fn order(kind: Kind) -> Order {
 #[test]
 fn each_letter_is_moved_once_whatever_is_run_again() {
     test(async |env, log| {
-        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let schemas = Schemas::builtin();
+        let runner = Runner { env: &env, log: &log, schemas: &schemas, platform: None, progress: &|_| {} };
         let one = Order {
             selection: Selection { key: Some("user-7".into()), ..Selection::default() },
             ..order(Kind::Replay)
@@ -115,7 +123,8 @@ fn each_letter_is_moved_once_whatever_is_run_again() {
 #[test]
 fn a_canary_without_its_service_waits_and_can_be_cancelled() {
     test(async |env, log| {
-        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let schemas = Schemas::builtin();
+        let runner = Runner { env: &env, log: &log, schemas: &schemas, platform: None, progress: &|_| {} };
         let job = runner.start(Order { canary: Some(3), ..order(Kind::Replay) }).await.expect("runs");
         assert_eq!((job.state, job.counts.moved, replays(log.as_ref()).len()), (Action::Paused, 3, 3));
         // Gone on with, it looks at the same three again and moves none of them twice.
@@ -131,7 +140,8 @@ fn a_canary_without_its_service_waits_and_can_be_cancelled() {
 #[test]
 fn letters_are_mended_or_put_away() {
     test(async |env, log| {
-        let runner = Runner { env: &env, log: &log, platform: None, progress: &|_| {} };
+        let schemas = Schemas::builtin();
+        let runner = Runner { env: &env, log: &log, schemas: &schemas, platform: None, progress: &|_| {} };
         let field =
             |value: &str| Selection { fields: vec![("win_price_micros".into(), value.into())], ..Selection::default() };
         let set = |text: &str| vec![("win_price_micros".to_owned(), text.to_owned())];
@@ -156,5 +166,73 @@ fn letters_are_mended_or_put_away() {
         assert_eq!(states, [("discarded", 1), ("open", 38), ("replayed", 1)].into());
         let all = runner.start(order(Kind::Replay)).await.expect("runs").counts;
         assert_eq!((all.scanned, all.moved, all.skipped), (40, 38, 2));
+    });
+}
+
+/// A newer version of the impressions' schema, known by its GUID alone.
+struct Newer;
+
+const GUID: [u8; 16] = [7; 16];
+
+impl WriterSchemas for Newer {
+    fn find(&self, writer: Writer) -> Found {
+        let Writer::Guid(GUID) = writer else { return Found::Absent };
+        let own = schemas::builtin_by_id(<ImpressionEvent<'_> as schemas::codec::Encode>::SCHEMA_ID).expect("built in");
+        let newer = own.avsc.replacen("\"fields\": [", "\"fields\": [{\"name\": \"added\", \"type\": \"long\"},", 1);
+        Found::Schema(Arc::new(schemas::model::Schema::parse(&newer).expect("a schema")))
+    }
+}
+
+/// Offset, value and schema header of what lies in the replay topic.
+fn headed(log: &dyn Log) -> Vec<(i64, Vec<u8>, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    let read = |_: &Arc<str>, _: u32, record: &runtime::log::Record<'_>| {
+        let (of, own) = ReplayOf::of(record)?;
+        Some((of.offset, record.value?.to_vec(), own.get(VALUE_HEADER.as_bytes()).map(<[u8]>::to_vec)))
+    };
+    super::super::walk::each(log, "billing-replay", read, |replay| {
+        found.push(replay);
+        Ok(())
+    })
+    .expect("readable");
+    found.sort();
+    found
+}
+
+#[test]
+fn letters_of_other_writers_are_read_and_mended() {
+    test(async |env, log| {
+        let dead = log.topic("impressions-dlq").expect("made");
+        let header = [&[schemas::frame::MAGIC_GUID], &GUID[..]].concat();
+        for n in [100, 101] {
+            // Zigzag 7, then what our own version holds.
+            let mut datum = vec![14];
+            ImpressionEvent { event_id: "newer", win_price_micros: n as i64, ..Default::default() }.encode(&mut datum);
+            add(log.as_ref(), dead, n, &datum, &[(VALUE_HEADER.as_bytes(), &header)]).await;
+        }
+        let (knows, without) = (Schemas::new(Arc::new(Newer)).expect("they parse"), Schemas::builtin());
+        let at = |price: &str| Order {
+            selection: Selection { fields: vec![("win_price_micros".into(), price.into())], ..Selection::default() },
+            ..order(Kind::Replay)
+        };
+        let runner = |schemas| Runner { env: &env, log: &log, schemas, platform: None, progress: &|_| {} };
+        assert_eq!(runner(&without).start(at("100")).await.expect("runs").counts.scanned, 0);
+        let set = vec![("win_price_micros".to_owned(), "50".to_owned())];
+        let mended = runner(&knows).start(Order { set, ..at("100") }).await.expect("runs");
+        assert_eq!((mended.counts.scanned, mended.counts.moved), (1, 1));
+        assert_eq!(runner(&knows).start(at("101")).await.expect("runs").counts.moved, 1);
+        let moved = headed(log.as_ref());
+        let event: ImpressionEvent<'_> = schemas::frame::decode(&moved[0].1).expect("our own frame");
+        assert_eq!((moved[0].0, event.event_id, event.win_price_micros, &moved[0].2), (100, "newer", 50, &None));
+        assert_eq!((moved[1].0, moved[1].1[0], moved[1].2.as_ref()), (101, 14, Some(&header)), "untouched");
+
+        let mut said = Vec::new();
+        letters::each(log.as_ref(), |letter| {
+            said.extend((letter.event.offset == 101).then(|| without.read(&letter).err()));
+            Ok(())
+        })
+        .expect("readable");
+        let said = said.remove(0).expect("nobody knows the writer");
+        assert!(said.contains("schema GUID 07070707") && said.contains("does not have"), "{said}");
     });
 }

@@ -43,7 +43,7 @@ impl Selection {
         if self.fields.is_empty() {
             return true;
         }
-        let Ok(decoded) = schemas.decode(letter.value.as_deref().unwrap_or_default()) else { return false };
+        let Ok(decoded) = schemas.read(letter) else { return false };
         let json = decoded.json();
         self.fields
             .iter()

@@ -46,12 +46,18 @@ pub struct Failures {
 ///
 /// # Errors
 /// A topic or a state cannot be read, or a letter is of no service of this program.
-pub fn trial(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i64) -> Result<Trial, DlqError> {
-    let (schemas, shelf) = (Schemas::builtin()?, Shelf::read(log)?);
+pub fn trial(
+    log: &dyn Log,
+    schemas: &Schemas,
+    services: &[ServiceDef],
+    order: &Order,
+    now_ms: i64,
+) -> Result<Trial, DlqError> {
+    let shelf = Shelf::read(log)?;
     let mut copies: BTreeMap<(String, u32), Preview> = BTreeMap::new();
     let mut trial = Trial::default();
     letters::each(log, |letter| {
-        if !order.selection.matches(&letter, &schemas) {
+        if !order.selection.matches(&letter, schemas) {
             return Ok(());
         }
         trial.scanned += 1;
@@ -59,7 +65,7 @@ pub fn trial(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i64)
             trial.skipped += 1;
             return Ok(());
         }
-        let edited = match job::edited(&schemas, &letter, &order.set) {
+        let edited = match job::edited(schemas, &letter, &order.set) {
             Ok(edited) => edited,
             Err(what) => {
                 trial.failed += 1;
@@ -67,7 +73,19 @@ pub fn trial(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i64)
                 return Ok(());
             }
         };
-        let value = edited.as_deref().or(letter.value.as_deref());
+        let mut scratch = Vec::new();
+        let value = match &edited {
+            Some(value) => Ok(value.as_slice()),
+            None => schemas.own(&letter, &mut scratch),
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(failure) => {
+                trial.would_fail += 1;
+                trial.note(&letter, failure.reason().code, &failure.reason().message);
+                return Ok(());
+            }
+        };
         let service = &letter.event.service;
         let def = services.iter().find(|def| def.spec.name == service.as_str());
         let def = def.ok_or_else(|| DlqError::NoService(service.clone()))?;
@@ -92,7 +110,7 @@ pub fn trial(log: &dyn Log, services: &[ServiceDef], order: &Order, now_ms: i64)
             offset: letter.event.offset,
             timestamp_ms: letter.timestamp_ms,
             key: Some(&letter.key),
-            value,
+            value: Some(value),
             headers: letter.headers(),
         };
         match copy.attempt(topic, &of, &record) {

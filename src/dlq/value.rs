@@ -1,19 +1,27 @@
-//! What is inside a letter, for people: its record decoded with the built-in schema that its frame names.
+//! What is inside a letter, for people: its record in the version of its topic's schema that this binary has, as its service
+//! would read it, whoever wrote it.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
-use schemas::frame::{self, Writer};
-use schemas::registry::{Guid, canonical};
+use runtime::outcome::Failure;
+use runtime::writers::{WriterSchemas, Writers};
+use schemas::frame;
 use serde_json::{Map, Value as Json, json};
 
-use super::DlqError;
+use super::{DlqError, OwnedLetter};
+use crate::operate::values::topics;
 
-/// Built-in schemas by id, from 1; read with apache-avro, which can also write what was changed.
+/// Built-in schemas by id, from 1; read with apache-avro, which can also write what was changed. And what is known of others'.
 pub struct Schemas {
     all: Vec<(&'static str, Schema)>,
+    /// Schema of each topic.
+    topics: BTreeMap<&'static str, u32>,
+    writers: Writers,
 }
 
 /// A decoded record and what it was written with.
@@ -27,7 +35,7 @@ pub struct Decoded<'s> {
 impl Schemas {
     /// # Errors
     /// [`DlqError::Schema`] if a built-in schema does not parse.
-    pub fn builtin() -> Result<Self, DlqError> {
+    pub fn new(writers: Arc<dyn WriterSchemas>) -> Result<Self, DlqError> {
         let parse = |builtin: &schemas::Builtin| {
             let name = builtin.name.rsplit('.').next().unwrap_or(builtin.name);
             let schema = Schema::parse_str(builtin.avsc);
@@ -35,31 +43,53 @@ impl Schemas {
                 schema.map_err(|error| DlqError::Schema { name: name.to_owned(), reason: error.to_string() })?;
             Ok((name, schema))
         };
-        Ok(Self { all: schemas::builtin().iter().map(parse).collect::<Result<_, DlqError>>()? })
+        Ok(Self {
+            all: schemas::builtin().iter().map(parse).collect::<Result<_, DlqError>>()?,
+            topics: topics().into_iter().map(|topic| (topic.name, topic.schema_id)).collect(),
+            writers: Writers::new(writers),
+        })
     }
 
-    /// Decodes a value framed by id or GUID.
+    /// Without a registry.
+    #[cfg(test)]
+    pub fn builtin() -> Self {
+        Self::new(Arc::new(runtime::writers::NoWriters)).expect("built-in schemas parse")
+    }
+
+    /// The letter's value as the service that failed gets it: a frame of the topic's own schema.
+    ///
+    /// # Errors
+    /// Nobody knows the writer's schema, its registry is away, or what it wrote cannot be read with ours.
+    pub fn own<'v>(&self, letter: &'v OwnedLetter, scratch: &'v mut Vec<u8>) -> Result<&'v [u8], Failure> {
+        let value = letter.value.as_deref().unwrap_or_default();
+        match self.topics.get(letter.event.topic.as_str()) {
+            Some(reader) => self.writers.own(*reader, value, &letter.headers(), scratch),
+            // A topic of another release: what its frame says is all there is.
+            None => Ok(value),
+        }
+    }
+
+    /// Decodes a letter's record.
+    ///
+    /// # Errors
+    /// In words: as [`Schemas::own`], or no frame of a built-in schema.
+    pub fn read(&self, letter: &OwnedLetter) -> Result<Decoded<'_>, String> {
+        let mut scratch = Vec::new();
+        self.decode(self.own(letter, &mut scratch).map_err(|failure| failure.to_string())?)
+    }
+
+    /// Decodes a frame of a built-in schema.
     ///
     /// # Errors
     /// In words: no frame, a schema that is not built in, bytes that do not follow it.
     pub fn decode(&self, value: &[u8]) -> Result<Decoded<'_>, String> {
-        let (writer, datum) = frame::split_any(value).map_err(|error| error.to_string())?;
-        let id = match writer {
-            // An external registry has its own ids for the schemas of the binary.
-            Writer::Id(wire) => frame::own_id(wire),
-            Writer::Guid(guid) => {
-                // A registry hashes what it keeps, and that is the canonical text.
-                let is_it = |builtin: &&schemas::Builtin| {
-                    canonical(builtin.avsc, &[], false).is_ok_and(|kept| Guid::of(&kept.text, &[]) == Guid(guid))
-                };
-                let found = schemas::builtin().iter().find(is_it);
-                found.map(|builtin| builtin.id).ok_or_else(|| format!("{writer} is not built in"))?
-            }
-        };
-        let found = (id as usize).checked_sub(1).and_then(|at| self.all.get(at));
-        let (name, schema) = found.ok_or_else(|| format!("{writer} is not built in"))?;
+        let (wire, datum) = frame::split(value).map_err(|error| error.to_string())?;
+        // An external registry has its own ids for the schemas of the binary.
+        let id = frame::own_id(wire);
+        let unknown = || format!("schema id {wire} is not built in");
+        let (name, schema) = (id as usize).checked_sub(1).and_then(|at| self.all.get(at)).ok_or_else(unknown)?;
         // Our own decoder has the limits: what it refuses is not given to another one.
-        let builtin = schemas::builtin_by_id(id).ok_or_else(|| format!("{writer} is not built in"))?;
+        let builtin = schemas::builtin_by_id(id).ok_or_else(unknown)?;
         (builtin.recode)(datum, &mut Vec::new()).map_err(|error| error.to_string())?;
         let reader = GenericDatumReader::builder(schema).build().map_err(|error| error.to_string())?;
         let value = reader.read_value(&mut Cursor::new(datum)).map_err(|error| error.to_string())?;
@@ -145,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_record_is_shown_without_tags_and_with_its_money() {
-        let schemas = Schemas::builtin().expect("they parse");
+        let schemas = Schemas::builtin();
         let pairs = [("exchange", "adx")];
         let metadata = Entries::from_pairs(&pairs);
         let event =
@@ -158,14 +188,5 @@ mod tests {
         assert_eq!((text(&json["user_id"]), at(&json, "metadata.exchange")), ("u".to_owned(), Some(&json!("adx"))));
         assert!(schemas.decode(&value[..value.len() - 1]).is_err() && schemas.decode(b"\0\0\0\x7f\x7f").is_err());
         assert!(schemas.decode(b"").is_err());
-
-        let builtin = schemas::builtin_by_id(decoded.id).expect("it is");
-        let kept = canonical(builtin.avsc, &[], false).expect("a schema").text;
-        let mut by_guid = vec![frame::MAGIC_GUID];
-        by_guid.extend_from_slice(&Guid::of(&kept, &[]).0);
-        by_guid.extend_from_slice(&value[frame::HEADER_BYTES..]);
-        assert_eq!(schemas.decode(&by_guid).expect("decodes").json(), json);
-        by_guid[1] ^= 1;
-        assert!(schemas.decode(&by_guid).is_err_and(|said| said.contains("GUID")));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use runtime::env::{BulkheadRuntime, Env};
 use runtime::log::Log;
 use runtime::stats::ServiceStats;
+use runtime::writers::WriterSchemas;
 
 use super::DlqError;
 use super::letters::Letters;
@@ -31,6 +32,7 @@ pub struct Watching {
 pub fn start(
     env: &Env,
     log: &Arc<dyn Log>,
+    writers: Arc<dyn WriterSchemas>,
     services: Vec<(&'static str, Arc<ServiceStats>)>,
     tell: impl Fn(&Alert) + Send + 'static,
 ) -> std::io::Result<Watching> {
@@ -38,7 +40,7 @@ pub fn start(
     let alerts = Arc::new(AtomicU64::new(0));
     let (env, log, counted) = (env.clone(), log.clone(), alerts.clone());
     runtime.spawn(async move {
-        let mut watch = match Watch::new(log.as_ref(), services, env.clock.wall_ms()) {
+        let mut watch = match Watch::new(log.as_ref(), writers, services, env.clock.wall_ms()) {
             Ok(watch) => watch,
             Err(error) => {
                 tracing::error!(%error, "dead letters are not watched");
@@ -81,11 +83,12 @@ impl Watch {
     /// The log refuses.
     pub fn new(
         log: &dyn Log,
+        writers: Arc<dyn WriterSchemas>,
         services: Vec<(&'static str, Arc<ServiceStats>)>,
         since_ms: i64,
     ) -> Result<Self, DlqError> {
         let before = services.iter().map(|(name, stats)| (*name, stats.tally().total())).collect();
-        let (letters, schemas) = (Letters::new(log)?, Schemas::builtin()?);
+        let (letters, schemas) = (Letters::new(log)?, Schemas::new(writers)?);
         Ok(Self { letters, schemas, detector: Detector::default(), services, before, since_ms })
     }
 
@@ -103,7 +106,7 @@ impl Watch {
             if letter.last_failed_ms < self.since_ms {
                 continue;
             }
-            let decoded = self.schemas.decode(letter.value.as_deref().unwrap_or_default());
+            let decoded = self.schemas.read(&letter);
             self.detector.letter(&Seen {
                 at_ms: letter.last_failed_ms,
                 fingerprint: &letter.fingerprint,

@@ -62,10 +62,10 @@ impl Schemas {
         };
         let decoded = match (own, writer) {
             (Some((found, _)), _) if found != name => return Err(format!("written as {found}, not as {name}")),
-            (Some((_, schema)), _) => read(schema, None, &mut datum)?,
+            (Some((_, schema)), _) => read(schema, &[], None, &mut datum)?,
             (None, Some(writer)) => {
                 let own = self.all.iter().find(|(own, _)| *own == name).map(|(_, schema)| schema);
-                read(writer, own, &mut datum)?
+                read(&writer.schema, &writer.referenced, own, &mut datum)?
             }
             (None, None) => return Err(format!("the schema {} is unknown", id.map_or_else(hex, |id| id.to_string()))),
         };
@@ -82,7 +82,7 @@ impl Schemas {
         // Nobody else reads commits: their ids are the binary's, whatever a registry gives.
         let (name, schema) = self.at(id).ok_or_else(|| format!("schema {id} is unknown"))?;
         let schema = if name == "Commit" { &self.commit_head } else { schema };
-        Ok((name, read(schema, None, &mut datum)?))
+        Ok((name, read(schema, &[], None, &mut datum)?))
     }
 
     fn at(&self, id: u32) -> Option<(&'static str, &Schema)> {
@@ -115,9 +115,16 @@ fn split(value: &[u8]) -> Result<(u32, Cursor<&[u8]>), String> {
     Ok((u32::from_be_bytes(id), Cursor::new(datum)))
 }
 
-fn read(writer: &Schema, reader: Option<&Schema>, datum: &mut Cursor<&[u8]>) -> Result<Datum, String> {
-    let reader = GenericDatumReader::builder(writer).maybe_reader_schema(reader).build();
-    let reader = reader.map_err(|error| error.to_string())?;
+/// `referenced`: what the writer's schema builds on.
+fn read(
+    writer: &Schema,
+    referenced: &[Schema],
+    reader: Option<&Schema>,
+    datum: &mut Cursor<&[u8]>,
+) -> Result<Datum, String> {
+    let known = referenced.iter().chain([writer]).collect();
+    let builder = GenericDatumReader::builder(writer).writer_schemata(known).map_err(|error| error.to_string())?;
+    let reader = builder.maybe_reader_schema(reader).build().map_err(|error| error.to_string())?;
     reader.read_value(datum).map(Datum::from).map_err(|error| error.to_string())
 }
 

@@ -1,5 +1,5 @@
 //! Records of writers that are not of this binary: with a schema that the registry knows, by id or GUID, in front of the value
-//! or in a header, they are read; with one that nobody knows they are dead letters; the recount and `tap` agree.
+//! or in a header, built on others or not, they are read; with one that nobody knows they are dead letters; the recount and `tap` agree.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use runtime::env::Env;
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
 use schemas::frame::MAGIC_GUID;
-use schemas::registry::Submission;
+use schemas::registry::{Reference, Submission};
 use serde_json::Value;
 use tests::program;
 use tests::registry_kit::{append_headed, framed, letters, newer_click_pixel, open_log};
@@ -33,15 +33,27 @@ fn other_writers_are_read_and_strangers_set_aside() {
     let env = Env::production();
     // Makes the topics and registers what is built in.
     up(data);
-    let (id, guid) = block(async {
+    let (id, guid, built_on) = block(async {
         let log = open_log(&env, data);
         let registry = EmbeddedRegistry::open(&env, log.clone()).await.expect("a registry");
         let (newer, new) = newer_click_pixel(env.clock.wall_ms());
-        let submission = Submission::of(newer);
+        let submission = Submission::of(newer.clone());
         let registered = registry.write(|state| state.register("click-pixels-value", &submission)).await;
         let id = registered.expect("compatible").id;
         let guid = registry.read().by_id(id).expect("registered").guid;
         let guid = [&[MAGIC_GUID], &guid.0[..]].concat();
+        // Its added text is an enum that another subject defines.
+        let note =
+            r#"{"type": "enum", "name": "Note", "namespace": "other", "symbols": ["NONE", "HI"], "default": "NONE"}"#;
+        registry.write(|state| state.register("notes-value", &Submission::of(note))).await.expect("a schema");
+        let (added, noted) = (r#""name": "added", "type": "string""#, r#""name": "noted", "type": "other.Note""#);
+        let named = newer.replacen(added, noted, 1).replacen(r#""default": """#, r#""default": "NONE""#, 1);
+        assert_ne!(named, newer);
+        let reference = Reference { name: "other.Note".into(), subject: "notes-value".into(), version: 1 };
+        let submission = Submission { references: vec![reference], ..Submission::of(named) };
+        let registered = registry.write(|state| state.register("notes-pixels-value", &submission)).await;
+        let built_on = registered.expect("the reference is there").id;
+        let noted = [&[2], &new[3..]].concat();
         // The same in the old form, without the added field; then named by its GUID, and by a header in both ways.
         let values = [
             (framed(ClickPixel::SCHEMA_ID, &new[3..]), None),
@@ -52,10 +64,11 @@ fn other_writers_are_read_and_strangers_set_aside() {
             (new.clone(), Some(framed(id, &[]))),
             (new[3..].to_vec(), Some(framed(ClickPixel::SCHEMA_ID, &[]))),
             (new.clone(), Some(vec![MAGIC_GUID; 17])),
+            (framed(built_on, &noted), None),
         ];
         append_headed(&env, log.as_ref(), TOPIC, &values).await;
         log.close().await;
-        (id, guid)
+        (id, guid, built_on)
     });
     up(data);
 
@@ -75,16 +88,17 @@ fn other_writers_are_read_and_strangers_set_aside() {
     assert_eq!(report["ok"], true, "{report}");
     let taken = &report["offsets"]["click-pixels/tracking"];
     let counts = ["events", "done", "duplicate", "dead_lettered", "unaccounted"].map(|name| taken[name].as_u64());
-    assert_eq!(counts, [8, 1, 5, 2, 0].map(Some), "{report}");
+    assert_eq!(counts, [9, 1, 6, 2, 0].map(Some), "{report}");
 
     // Each is shown as its own writer wrote it.
     let shown = json(data, &["tap", TOPIC, "--output", "json", "--data"]);
     let events = shown["events"].as_array().expect("events");
     let added: Vec<_> = events.iter().map(|event| event["value"]["added"].as_str()).collect();
     let hi = Some("hi");
-    assert_eq!(added, [None, hi, None, hi, hi, hi, None, None], "{shown} {id} {guid:?}");
+    assert_eq!(added, [None, hi, None, hi, hi, hi, None, None, None], "{shown} {id} {guid:?}");
     let strange: Vec<_> = events.iter().map(|event| event["value"]["unreadable"].is_string()).collect();
-    assert_eq!(strange, [false, false, true, false, false, false, false, true], "{shown}");
+    assert_eq!(strange, [false, false, true, false, false, false, false, true, false], "{shown}");
+    assert_eq!(events[8]["value"]["noted"], "HI", "{shown} {built_on}");
 }
 
 /// What a command says of the directory; it succeeds.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{open, place};
 use crate::config::{PlatformArgs, Settings};
 use crate::dlq::desk::{self, Change, Question};
+use crate::dlq::value::Schemas;
 use crate::exit::CommandError;
 use crate::operate::target::{Remote, Target, TargetArgs, escaped};
 use crate::registry;
@@ -39,6 +40,8 @@ pub struct AtRest {
     pub settings: Settings,
     pub data: PathBuf,
     pub log: Arc<dyn Log>,
+    /// With those of other writers, as the directory has them.
+    pub schemas: Schemas,
 }
 
 /// Finds who answers.
@@ -52,9 +55,8 @@ pub fn desk(platform: &PlatformArgs, remote: &RemoteArgs) -> Result<Desk, Comman
         Target::Running(remote) => Desk::Running(remote, settings),
         Target::Directory(_) => {
             let log = open(&data)?;
-            // For the ids that the directory's frames carry.
-            registry::at_rest::writers(log.as_ref(), &data).map_err(CommandError::failed)?;
-            Desk::AtRest(AtRest { log, settings, data })
+            let writers = registry::at_rest::writers(log.as_ref(), &data).map_err(CommandError::failed)?;
+            Desk::AtRest(AtRest { log, settings, data, schemas: Schemas::new(writers)? })
         }
     })
 }
@@ -78,9 +80,9 @@ impl Desk {
                 let query = serde_json::to_string(question).map_err(CommandError::failed)?;
                 remote.json(&format!("/dlq/{what}?q={}", escaped(&query))).await
             }
-            Self::AtRest(AtRest { log, .. }) => {
+            Self::AtRest(AtRest { log, schemas, .. }) => {
                 // One's own memory is the only bound here.
-                let answer = desk::answer(log.as_ref(), what, question, usize::MAX);
+                let answer = desk::answer(log.as_ref(), &schemas, what, question, usize::MAX);
                 log.close().await;
                 answer?.ok_or_else(|| CommandError::Failed(format!("there is no document {what}")))
             }

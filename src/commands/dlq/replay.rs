@@ -85,22 +85,22 @@ pub async fn replay(args: ReplayArgs, remote: &RemoteArgs, output: Output) -> Re
 }
 
 async fn replay_at_rest(at_rest: AtRest, mut change: Change, output: Output) -> Result<ExitCode, CommandError> {
-    let AtRest { settings, data, log } = at_rest;
+    let AtRest { settings, data, log, schemas } = at_rest;
     let env = Env::production();
     if let Some(name) = &change.job {
         change.order = job::job(log.as_ref(), name)?.order;
     }
     let order = &change.order;
     let catalogue = crate::platform::services(&settings).map_err(CommandError::from)?;
-    let services = dlq::desk::services_of(log.as_ref(), &order.selection, &catalogue)?;
+    let services = dlq::desk::services_of(log.as_ref(), &schemas, &order.selection, &catalogue)?;
     if change.dry_run {
-        let tried = dlq::desk::dry_run(log.as_ref(), &catalogue, order, env.clock.wall_ms());
+        let tried = dlq::desk::dry_run(log.as_ref(), &schemas, &catalogue, order, env.clock.wall_ms());
         log.close().await;
         return told(&tried?, output);
     }
     let is_judged = order.canary.is_some() || order.stop_at_failures.is_some();
     if !is_judged || services.is_empty() {
-        let job = dlq::desk::run(&env, &log, None, &change, &progress).await;
+        let job = dlq::desk::run(&env, &log, &schemas, None, &change, &progress).await;
         log.close().await;
         return ended(&job?, output);
     }
@@ -110,7 +110,7 @@ async fn replay_at_rest(at_rest: AtRest, mut change: Change, output: Output) -> 
     let mut signals = Signals::new()?;
     let variant = Variant { only: Some(services), keep_commits: true, ..Variant::default() };
     let up = compose(&env, &data, &settings, &variant).await?;
-    let moving = dlq::desk::run(&env, &up.log, Some(&up.platform), &change, &progress);
+    let moving = dlq::desk::run(&env, &up.log, &schemas, Some(&up.platform), &change, &progress);
     let job = tokio::select! {
         biased;
         () = signals.next() => None,
@@ -190,8 +190,8 @@ pub async fn discard(args: DiscardArgs, remote: &RemoteArgs, output: Output) -> 
     let change = Change { order, ..Change::default() };
     match desk {
         Desk::Running(remote, _) => ended(&post(&remote, "discard", &change).await?, output),
-        Desk::AtRest(AtRest { log, .. }) => {
-            let job = dlq::desk::run(&Env::production(), &log, None, &change, &progress).await;
+        Desk::AtRest(AtRest { log, schemas, .. }) => {
+            let job = dlq::desk::run(&Env::production(), &log, &schemas, None, &change, &progress).await;
             log.close().await;
             ended(&job?, output)
         }

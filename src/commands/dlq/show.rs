@@ -130,8 +130,8 @@ async fn write(desk: Desk, question: &Question, to: &mut dyn Write, what: &str) 
         Ok(())
     };
     match desk {
-        Desk::AtRest(AtRest { log, .. }) => {
-            let exported = dlq::desk::export(log.as_ref(), question, &mut take);
+        Desk::AtRest(AtRest { log, schemas, .. }) => {
+            let exported = dlq::desk::export(log.as_ref(), &schemas, question, &mut take);
             log.close().await;
             exported?;
         }
