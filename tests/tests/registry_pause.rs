@@ -13,10 +13,11 @@ use std::time::Duration;
 use runtime::env::Env;
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
+use schemas::frame::MAGIC_GUID;
 use schemas::registry::Submission;
 use serde_json::Value;
 use tests::program::{self, Running};
-use tests::registry_kit::{Served, append, framed, letters, newer_click_pixel, open_log};
+use tests::registry_kit::{Served, append_headed, framed, letters, newer_click_pixel, open_log};
 
 const TOPIC: &str = "click-pixels";
 
@@ -114,9 +115,17 @@ fn a_partition_waits_for_its_registry() {
         let registered = served.registry.write(|state| state.register("click-pixels-value", &submission)).await;
         let id = registered.expect("compatible").id;
         let log = open_log(&env, &data);
-        let values =
-            [framed(id_of(&data, ClickPixel::SCHEMA_ID), &datum[3..]), framed(id, &datum), framed(7_777, &datum)];
-        append(&env, log.as_ref(), TOPIC, &values).await;
+        let guid = served.registry.read().by_id(id).expect("registered").guid;
+        let guid = [&[MAGIC_GUID], &guid.0[..]].concat();
+        let values = [
+            (framed(id_of(&data, ClickPixel::SCHEMA_ID), &datum[3..]), None),
+            (framed(id, &datum), None),
+            (framed(7_777, &datum), None),
+            ([&guid[..], &datum].concat(), None),
+            (datum.clone(), Some(guid)),
+            (datum.clone(), Some(framed(id, &[]))),
+        ];
+        append_headed(&env, log.as_ref(), TOPIC, &values).await;
         log.close().await;
     });
 
@@ -139,13 +148,13 @@ fn a_partition_waits_for_its_registry() {
     let status = child.0.wait().expect("ends");
     assert!(status.success(), "{}", std::fs::read_to_string(&said).unwrap_or_default());
 
-    // The first two are one click and its repetition; only what no schema is known for is set aside, and the recount agrees.
+    // All but one are one click and its repetitions, however their schema is named; only what no schema is known for is set aside, and the recount agrees.
     let report: Value =
         serde_json::from_str(&bulkhead(&["verify", "--output", "json", "--data", &folder])).expect("JSON");
     let taken = &report["offsets"]["click-pixels/tracking"];
     let counts = ["events", "done", "duplicate", "dead_lettered", "waiting", "unaccounted"];
     let counts = counts.map(|name| taken[name].as_u64());
-    assert_eq!((&report["ok"], counts), (&Value::from(true), [3, 1, 1, 1, 0, 0].map(Some)), "{report}");
+    assert_eq!((&report["ok"], counts), (&Value::from(true), [6, 1, 4, 1, 0, 0].map(Some)), "{report}");
     let found = block.block_on(async {
         let log = open_log(&env, &data);
         let found = letters(log.as_ref(), TOPIC);
