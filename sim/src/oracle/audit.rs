@@ -19,6 +19,7 @@ pub type Stream = (String, u32, u32, u16);
 /// What the standing commits of one shard say.
 pub struct ShardAudit {
     spec: ServiceSpec,
+    commit_topic: String,
     partition: u32,
     position: i64,
     standing: Standing,
@@ -60,6 +61,7 @@ impl Auditor {
             for partition in 0..partitions {
                 let shard = ShardAudit {
                     spec: spec.clone(),
+                    commit_topic: spec.commit_topic(),
                     partition,
                     position: 0,
                     standing: Standing::new(),
@@ -85,21 +87,17 @@ impl Auditor {
     /// Reads on. Before anything is trimmed this must have been called.
     pub fn advance(&mut self, log: &Arc<dyn Log>, findings: &mut Findings) {
         for shard in self.shards.values_mut() {
-            // A disk that lies or a dead process's log: read again later. What can never be read is a finding at the end.
-            for _ in 0..READ_TRIES {
-                let result = shard.advance(log, &mut self.outputs, findings);
-                shard.unread = result.err().map(|error| error.to_string());
-                if shard.unread.is_none() {
-                    break;
-                }
-            }
+            shard.advance_bravely(log, &mut self.outputs, findings);
         }
     }
 
     /// What is about to go stands in a complete snapshot, and its outputs are known to be published (rule P18).
-    pub fn trimmed(&mut self, topic: &str, partition: u32, to: i64, findings: &mut Findings) {
-        let of = |(_, shard): &(_, &mut ShardAudit)| shard.partition == partition && shard.spec.commit_topic() == topic;
-        let Some((_, shard)) = self.shards.iter_mut().find(of) else { return };
+    pub fn trimmed(&mut self, log: &Arc<dyn Log>, of: TopicPartition, to: i64, findings: &mut Findings) {
+        let partition = of.partition;
+        let mut shards = self.shards.values_mut().filter(|shard| shard.partition == partition);
+        let Some(shard) = shards.find(|shard| log.topic(&shard.commit_topic) == Some(of.topic)) else { return };
+        shard.advance_bravely(log, &mut self.outputs, findings);
+        let topic = &shard.commit_topic;
         if shard.unread.is_some() {
             return;
         }
@@ -137,13 +135,29 @@ impl ShardAudit {
         self.spec.reads().map(|topic| topic.name)
     }
 
+    /// A disk that lies or a dead process's log: read again later. What can never be read is a finding at the end.
+    fn advance_bravely(
+        &mut self,
+        log: &Arc<dyn Log>,
+        outputs: &mut BTreeMap<Stream, Vec<u64>>,
+        findings: &mut Findings,
+    ) {
+        for _ in 0..READ_TRIES {
+            let result = self.advance(log, outputs, findings);
+            self.unread = result.err().map(|error| error.to_string());
+            if self.unread.is_none() {
+                break;
+            }
+        }
+    }
+
     fn advance(
         &mut self,
         log: &Arc<dyn Log>,
         outputs: &mut BTreeMap<Stream, Vec<u64>>,
         findings: &mut Findings,
     ) -> Result<(), FetchError> {
-        let Some(topic) = log.topic(&self.spec.commit_topic()) else { return Ok(()) };
+        let Some(topic) = log.topic(&self.commit_topic) else { return Ok(()) };
         let of = TopicPartition { topic, partition: self.partition };
         let extent = log.extent(of)?;
         let position = self.position;

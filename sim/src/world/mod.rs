@@ -196,11 +196,7 @@ impl Books {
 
     /// A commit topic is about to be trimmed.
     pub fn trimmed(&mut self, log: &Arc<dyn Log>, of: TopicPartition, to: i64) {
-        self.audit(log);
-        let name = log.topics().into_iter().find(|(id, _)| *id == of.topic).map(|(_, config)| config.name);
-        if let Some(name) = name {
-            self.auditor.trimmed(&name, of.partition, to, &mut self.findings);
-        }
+        self.auditor.trimmed(log, of, to, &mut self.findings);
     }
 }
 

@@ -5,8 +5,18 @@ const SECTOR_BYTES: usize = 512;
 
 /// A change that is not durable yet, with what it replaced.
 enum Pending {
-    Write { offset: usize, new: Vec<u8>, old: Vec<u8>, old_len: usize },
-    SetLen { new_len: usize, old_len: usize, old_end: Vec<u8> },
+    /// What was written stands in the file; it is looked up only when it has to be taken back.
+    Write {
+        offset: usize,
+        len: usize,
+        old: Vec<u8>,
+        old_len: usize,
+    },
+    SetLen {
+        new_len: usize,
+        old_len: usize,
+        old_end: Vec<u8>,
+    },
 }
 
 #[derive(Default)]
@@ -32,7 +42,7 @@ impl FileState {
         let old_len = self.bytes.len();
         let end = offset + new.len();
         let old = self.bytes.get(offset..end.min(old_len)).unwrap_or_default().to_vec();
-        self.pending.push(Pending::Write { offset, new: new.to_vec(), old, old_len });
+        self.pending.push(Pending::Write { offset, len: new.len(), old, old_len });
         put(&mut self.bytes, offset, new);
     }
 
@@ -57,9 +67,12 @@ impl FileState {
     /// Goes back to what is durable, then lets each pending sector and length survive with the chance `kept`.
     pub(super) fn crash(&mut self, rng: &mut fastrand::Rng, kept: f64) {
         let pending = std::mem::take(&mut self.pending);
+        let mut written = Vec::new();
         for change in pending.iter().rev() {
             match change {
-                Pending::Write { offset, old, old_len, .. } => {
+                Pending::Write { offset, len, old, old_len } => {
+                    // All later changes are undone: here stands what this one wrote.
+                    written.push(self.bytes[*offset..][..*len].to_vec());
                     self.bytes.truncate(*old_len);
                     let found = old.len();
                     self.bytes[*offset..][..found].copy_from_slice(old);
@@ -74,7 +87,10 @@ impl FileState {
         }
         for change in &pending {
             match change {
-                Pending::Write { offset, new, .. } => survive(&mut self.bytes, *offset, new, rng, kept),
+                Pending::Write { offset, .. } => {
+                    let new = written.pop().unwrap_or_default();
+                    survive(&mut self.bytes, *offset, &new, rng, kept);
+                }
                 Pending::SetLen { new_len, .. } => {
                     if rng.f64() < kept {
                         self.bytes.resize(*new_len, 0);
@@ -98,9 +114,10 @@ fn survive(bytes: &mut Vec<u8>, offset: usize, new: &[u8], rng: &mut fastrand::R
 }
 
 fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
-    let end = offset + new.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
+    if bytes.len() < offset {
+        bytes.resize(offset, 0);
     }
-    bytes[offset..end].copy_from_slice(new);
+    let (over, behind) = new.split_at(new.len().min(bytes.len() - offset));
+    bytes[offset..][..over.len()].copy_from_slice(over);
+    bytes.extend_from_slice(behind);
 }
