@@ -5,6 +5,7 @@
 mod cpu;
 mod edge;
 mod isolation;
+mod kafka;
 mod log;
 mod minutes;
 mod overhead;
@@ -61,6 +62,11 @@ enum Bench {
     #[command(hide = true)]
     EdgeEcho,
     Isolation(isolation::Arguments),
+    Kafka(kafka::Arguments),
+    #[command(hide = true)]
+    KafkaBare(kafka::Step),
+    #[command(hide = true)]
+    KafkaPath(kafka::Step),
     Overload(overload::Arguments),
     /// The whole platform under the demo's traffic, by service.
     Pipeline(pipeline::Arguments),
@@ -82,6 +88,9 @@ fn main() -> ExitCode {
         Bench::EdgeEcho => return served(edge::echo()),
         Bench::TelemetrySink => return served(telemetry::sink()),
         Bench::Isolation(arguments) => isolation::run(&arguments),
+        Bench::Kafka(arguments) => kafka::run(&arguments),
+        Bench::KafkaBare(step) => return served(kafka::bare(&step)),
+        Bench::KafkaPath(step) => return served(kafka::path(&step)),
         Bench::Overload(arguments) => overload::run(&arguments),
         Bench::Pipeline(arguments) => pipeline::run(&arguments),
         Bench::Telemetry(arguments) => telemetry::run(&arguments),

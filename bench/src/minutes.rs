@@ -197,16 +197,23 @@ impl Bare {
     }
 
     pub fn walk(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        let mut scratch = std::mem::take(&mut self.scratch);
         for batch in Batches::new(bytes) {
-            for record in batch?.records(&mut self.scratch)? {
+            for record in batch?.records(&mut scratch)? {
                 let record = record?;
-                let value = record.value.ok_or(CorruptBatch::Record { index: 0, reason: "no value" })?;
-                let (key, micros) = self.fields.read(value)?;
-                let row = self.minutes.entry(key).or_default();
-                row.0 += 1;
-                row.1 += micros;
+                self.add(record.value.ok_or(CorruptBatch::Record { index: 0, reason: "no value" })?)?;
             }
         }
+        self.scratch = scratch;
+        Ok(())
+    }
+
+    #[inline]
+    pub fn add(&mut self, value: &[u8]) -> Result<(), Failed> {
+        let (key, micros) = self.fields.read(value)?;
+        let row = self.minutes.entry(key).or_default();
+        row.0 += 1;
+        row.1 += micros;
         Ok(())
     }
 

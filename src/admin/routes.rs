@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Shared};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -53,6 +54,7 @@ impl From<OperateError> for Refusal {
 /// All paths.
 pub fn routes(state: App) -> Router {
     let registry = state.up.registry_router().unwrap_or_default();
+    let registry = registry.layer(from_fn_with_state(state.clone(), registry_changed));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -75,6 +77,20 @@ pub fn routes(state: App) -> Router {
         .layer(DefaultBodyLimit::max(produce::FILE_MAX_BYTES))
         .with_state(state)
         .nest("/registry", registry)
+}
+
+/// What changes the registry needs the token here, and is entered in the audit. On a port of its own it is as open as
+/// whoever named that port wants it.
+async fn registry_changed(Shared(state): Shared<App>, request: Request, next: Next) -> Answered {
+    let (method, path) = (request.method(), request.uri().path());
+    let registers = *method == Method::POST && path.ends_with("/versions") && !path.starts_with("/compatibility/");
+    if registers || [Method::PUT, Method::DELETE].contains(method) {
+        allowed(&state, request.headers())?;
+        let order = json!({ "method": method.as_str(), "path": path });
+        audit::told(&state, request.headers(), "registry", &order).await?;
+        state.actions.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(next.run(request).await)
 }
 
 async fn livez(Shared(state): Shared<App>) -> Response {

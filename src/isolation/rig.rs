@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use runtime::env::Env;
 use runtime::fault::FaultKind;
+use runtime::platform::Bulkhead;
 use runtime::stats::Phase;
 use tempfile::TempDir;
 
@@ -23,6 +24,8 @@ use crate::usage;
 const WARM_UP: Duration = Duration::from_secs(3);
 /// What a fault has held back must be worked off by then; what is not counts as unsettled.
 const CATCH_UP_MAX: Duration = Duration::from_secs(4);
+/// A service that failed too often rests for a minute and a back-off.
+const REST_MAX: Duration = Duration::from_secs(80);
 const STEP: Duration = Duration::from_millis(5);
 /// A service with no more than this to do is not behind.
 const LAG_CALM: u64 = 64;
@@ -90,8 +93,14 @@ impl Rig {
         broken: &[&str],
         kind: FaultKind,
     ) -> Result<Window, CommandError> {
-        let before = self.read();
         let bulkheads = || self.up.platform.bulkheads.iter();
+        // Who still rests from what was done to it before could not be broken now.
+        let rests = |b: &Bulkhead| broken.contains(&b.spec.name) && (b.is_degraded() || b.running() < b.shards.len());
+        let until_us = self.up.env.clock.mono_us() + REST_MAX.as_micros() as u64;
+        while bulkheads().any(rests) && self.up.env.clock.mono_us() < until_us {
+            self.up.env.clock.sleep(STEP).await;
+        }
+        let before = self.read();
         bulkheads().for_each(|bulkhead| bulkhead.stats.reset_latency());
         let faulted = || bulkheads().filter(|bulkhead| broken.contains(&bulkhead.spec.name));
         faulted().for_each(|bulkhead| bulkhead.faults.start(kind));
@@ -134,7 +143,7 @@ impl Rig {
     }
 
     fn read(&self) -> Window {
-        let read = |bulkhead: &runtime::platform::Bulkhead| {
+        let read = |bulkhead: &Bulkhead| {
             let (stats, tally) = (&bulkhead.stats, bulkhead.stats.tally());
             let all = [Phase::Before, Phase::InFault, Phase::After];
             // Who has settled nothing has waited at least as long as was waited for it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -32,13 +33,18 @@ pub struct HttpRegistry {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
     limit: Duration,
+    /// Never shown.
+    authorization: Option<HeaderValue>,
 }
+
+/// What is said in `Authorization`, `Bearer TOKEN` or `Basic BASE64`: a secret, so it comes from the environment alone.
+const AUTHORIZATION: &str = "BULKHEAD_REGISTRY_AUTHORIZATION";
 
 impl HttpRegistry {
     /// `url` is what stands before `/subjects`.
     ///
     /// # Errors
-    /// Not an `http://` URL.
+    /// Not an `http://` URL, or an authorization in the environment that no header can hold.
     pub fn new(url: &str) -> Result<Self, RegistryFailure> {
         let base = url.trim_end_matches('/').to_owned();
         let parsed: Option<Uri> = base.parse().ok();
@@ -48,7 +54,21 @@ impl HttpRegistry {
             return Err(RegistryFailure::Url(format!("{url}: {what}")));
         }
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(IDLE_CONNECTIONS).build_http();
-        Ok(Self { client, base, limit: ANSWER_LIMIT })
+        let mut authorization = None;
+        if let Some(said) = std::env::var_os(AUTHORIZATION).filter(|said| !said.is_empty()) {
+            let header = said.to_str().and_then(|said| HeaderValue::from_str(said).ok());
+            let what = || {
+                RegistryFailure::Url(format!("{AUTHORIZATION} is no header: write `Bearer TOKEN` or `Basic BASE64`"))
+            };
+            authorization = Some(header.ok_or_else(what)?);
+        }
+        Ok(Self { client, base, limit: ANSWER_LIMIT, authorization })
+    }
+
+    /// The same with a token, where the environment says none.
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.authorization = self.authorization.or_else(|| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        self
     }
 
     /// Who uses what, where the registry is one of ours; `None`: it does not know such a thing.
@@ -102,6 +122,9 @@ impl HttpRegistry {
         request = request.header(header::ACCEPT, format!("{VND}, application/json"));
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, VND);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
         }
         let body = Full::from(body.map_or_else(Bytes::new, |json| Bytes::from(json.to_string())));
         let request = request.body(body).map_err(|e| RegistryFailure::Url(format!("{}{path}: {e}", self.base)))?;

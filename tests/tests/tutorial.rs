@@ -127,6 +127,7 @@ fn from_nothing_to_a_ledger_row() {
     assert_eq!((reply.status, &reply.json()["nbr"]), (200, &503.into()));
 
     admin_answers(&up);
+    the_registry_is_changed_with_the_token(&up, &program, directory.path());
     sampling_changes(&up);
     let actors = asking.text(&["actors"]);
     assert!(actors.contains("billing") && actors.contains("shard 1 running"), "{actors}");
@@ -245,6 +246,21 @@ fn a_server_outlives_the_terminal_that_started_it() {
     assert!(killed.success());
     let status = child.0.wait().expect("it ends");
     assert!(status.success(), "drained, though nobody was told: {status}");
+}
+
+fn the_registry_is_changed_with_the_token(up: &Up, program: &Path, directory: &Path) {
+    let body = br#"{"schema": "\"long\""}"#;
+    let refused = post(up.admin, "/registry/subjects/sums-value/versions", body);
+    assert!(refused.status == 401 && refused.text().contains("authorization"), "{}", refused.text());
+    // A look-up changes nothing.
+    assert_eq!(post(up.admin, "/registry/subjects/sums-value", body).status, 404);
+    let file = directory.join("sums.avsc");
+    std::fs::write(&file, "\"long\"").expect("written");
+    let url = format!("http://{}/registry", up.admin);
+    let line = ["schemas", "register", "--registry", &url, "--subject", "sums-value", "--file"];
+    let output = Command::new(program).args(line).arg(&file).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(post(up.admin, "/registry/subjects/sums-value", body).status, 200);
 }
 
 fn admin_answers(up: &Up) {

@@ -10,6 +10,7 @@ use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::DiskStorage;
 
 use crate::exit::CommandError;
+use crate::operate::process::{Process, running};
 use crate::registry::usage::{self, Manifest};
 use crate::registry::{EmbeddedRegistry, HttpRegistry, RegistryFailure, SchemaRegistry};
 
@@ -47,7 +48,13 @@ impl Target {
     pub async fn open(&self) -> Result<Opened, CommandError> {
         match (&self.registry, &self.data) {
             (Some(url), _) => {
-                let client = Arc::new(HttpRegistry::new(url).map_err(failed)?);
+                let mut client = HttpRegistry::new(url).map_err(failed)?;
+                // The registry of a process of ours: its user may change it.
+                let here = |process: &Process| url.starts_with(&format!("http://{}/", process.admin));
+                if let Some(process) = running().into_iter().find(here) {
+                    client = client.with_token(&process.token);
+                }
+                let client = Arc::new(client);
                 Ok(Opened { registry: client.clone(), name: client.url().to_owned(), from: From::Url(client) })
             }
             (None, Some(data)) => {

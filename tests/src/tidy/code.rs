@@ -74,6 +74,7 @@ const BANNED: &[Banned] = &[
 const UNSAFE: &[(&str, &str)] = &[
     ("sim/src/overrides.rs", "the simulator stands in for the system's clock and randomness"),
     ("runtime/src/log/kafka/", "librdkafka's batch calls have no safe form"),
+    ("bench/src/kafka/bare.rs", "the same calls, as the floor beside them"),
     ("runtime/src/alloc.rs", "the accounting allocator"),
     ("runtime/src/env/sched.rs", "a scheduling class has no safe form"),
     ("tests/src/fatal.rs", "a test ends a process by a fault in C code"),
