@@ -145,7 +145,15 @@ impl BatchBuilder {
     #[cfg(feature = "kafka")]
     pub(super) fn finish_onto(&mut self, base_offset: i64, out: &mut Vec<u8>) {
         let from = out.len();
-        out.extend_from_slice(self.seal());
+        self.seal();
+        if out.is_empty() && self.compressor.is_none() {
+            // Most often it is the only one: the buffers change places, and nothing is copied.
+            std::mem::swap(out, &mut self.plain);
+            self.plain.clear();
+            self.plain.resize(HEADER_BYTES, 0);
+        } else {
+            out.extend_from_slice(if self.compressor.is_some() { &self.packed } else { &self.plain });
+        }
         batch::set_base_offset(&mut out[from..], base_offset);
         self.clear();
     }
