@@ -1,7 +1,7 @@
 use runtime::deadletter::{Failed, letter};
 use runtime::log::segment::{EmbeddedLog, SegmentLogConfig};
 use runtime::log::storage::{MemoryStorage, Storage};
-use runtime::log::{Batch, Durability, TopicConfig};
+use runtime::log::{Batch, Durability, Record, TopicConfig};
 use runtime::outcome::Reason;
 use runtime::writers::{Found, WriterSchemas};
 use schemas::codec::Encode as _;
@@ -48,7 +48,7 @@ async fn add(log: &dyn Log, dead: TopicId, n: u64, value: &[u8], headers: &[(&[u
     let (event, _) = Batch::parse(&event).expect("a batch");
     let record = event.records(&mut scratch).expect("records").next().expect("one").expect("readable");
     let partition = (n % 2) as u32;
-    let record = runtime::log::Record { offset: n as i64, ..record };
+    let record = Record { offset: n as i64, ..record };
     let reason = Reason::new("POISON", "told to panic");
     let failed = Failed { class: "POISON", reason: &reason, attempts: 3, first_ms: 1, last_ms: 2 };
     let written = letter::write("billing", "impressions", partition, &record, None, &failed, None);
@@ -66,14 +66,9 @@ fn test(body: impl AsyncFnOnce(Env, Arc<dyn Log>)) {
     });
 }
 
-/// What lies in the replay topic: offset of the event, job, value.
-fn replays(log: &dyn Log) -> Vec<(i64, String, Vec<u8>)> {
+/// What lies in the replay topic, in order.
+fn replayed<T: Ord>(log: &dyn Log, read: fn(&Arc<str>, u32, &Record<'_>) -> Option<T>) -> Vec<T> {
     let mut found = Vec::new();
-    let read = |_: &Arc<str>, _: u32, record: &runtime::log::Record<'_>| {
-        let (of, own) = ReplayOf::of(record)?;
-        assert_eq!(own.get(b"own"), Some(&b"header"[..]), "the event's own headers come back");
-        Some((of.offset, of.job.to_owned(), record.value?.to_vec()))
-    };
     super::super::walk::each(log, "billing-replay", read, |replay| {
         found.push(replay);
         Ok(())
@@ -81,6 +76,15 @@ fn replays(log: &dyn Log) -> Vec<(i64, String, Vec<u8>)> {
     .expect("readable");
     found.sort();
     found
+}
+
+/// Offset of the event, job, value.
+fn replays(log: &dyn Log) -> Vec<(i64, String, Vec<u8>)> {
+    replayed(log, |_, _, record| {
+        let (of, own) = ReplayOf::of(record)?;
+        assert_eq!(own.get(b"own"), Some(&b"header"[..]), "the event's own headers come back");
+        Some((of.offset, of.job.to_owned(), record.value?.to_vec()))
+    })
 }
 
 fn order(kind: Kind) -> Order {
@@ -183,20 +187,12 @@ impl WriterSchemas for Newer {
     }
 }
 
-/// Offset, value and schema header of what lies in the replay topic.
+/// Offset, value and schema header.
 fn headed(log: &dyn Log) -> Vec<(i64, Vec<u8>, Option<Vec<u8>>)> {
-    let mut found = Vec::new();
-    let read = |_: &Arc<str>, _: u32, record: &runtime::log::Record<'_>| {
+    replayed(log, |_, _, record| {
         let (of, own) = ReplayOf::of(record)?;
         Some((of.offset, record.value?.to_vec(), own.get(VALUE_HEADER.as_bytes()).map(<[u8]>::to_vec)))
-    };
-    super::super::walk::each(log, "billing-replay", read, |replay| {
-        found.push(replay);
-        Ok(())
     })
-    .expect("readable");
-    found.sort();
-    found
 }
 
 #[test]

@@ -101,26 +101,22 @@ async fn both_ways() {
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     tool("org.apache.kafka.tools.ConsoleProducer", &args, &sent);
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut found = BTreeMap::new();
-        for partition in 0..PARTITIONS {
-            let at = TopicPartition { topic: theirs, partition };
-            // What others have appended shows within a refresh.
-            let mut reader = log.reader(at, 0, Arc::new(Notify::new())).expect("a reader");
-            let expected = (0..RECORDS).filter(|n| partitioner::partition(key(*n).as_bytes(), PARTITIONS) == partition);
-            let end = expected.count() as i64;
-            let read = runtime::log::walk(reader.as_mut(), "theirs", end, |record| -> Result<(), FetchError> {
-                let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text");
-                assert!(record.timestamp_ms > EPOCH_MS && record.headers.get(b"trace") == Some(b"abc"));
-                let other = text(record.headers.get(b"other"));
-                found.insert(text(record.key), (partition, text(record.value), other));
-                Ok(())
-            });
-            read.expect("what Java sent lies where we look for it");
-        }
-        found
-    });
-    let found = reading.await.expect("read");
+    let mut found = BTreeMap::new();
+    for partition in 0..PARTITIONS {
+        let at = TopicPartition { topic: theirs, partition };
+        let mut reader = log.reader(at, 0, Arc::new(Notify::new())).expect("a reader");
+        let expected = (0..RECORDS).filter(|n| partitioner::partition(key(*n).as_bytes(), PARTITIONS) == partition);
+        let end = expected.count() as i64;
+        // It waits for what it reads; the log has threads of its own.
+        let read = runtime::log::walk(reader.as_mut(), "theirs", end, |record| -> Result<(), FetchError> {
+            let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text");
+            assert!(record.timestamp_ms > EPOCH_MS && record.headers.get(b"trace") == Some(b"abc"));
+            let other = text(record.headers.get(b"other"));
+            found.insert(text(record.key), (partition, text(record.value), other));
+            Ok(())
+        });
+        read.expect("what Java sent lies where we look for it");
+    }
     for n in 0..RECORDS {
         let partition = partitioner::partition(key(n).as_bytes(), PARTITIONS);
         assert_eq!(found.get(&key(n)), Some(&(partition, format!("value {n}"), n.to_string())), "{}", key(n));
