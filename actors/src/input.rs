@@ -90,6 +90,17 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    /// The time that the line says it was recorded at, microseconds; a fraction of what `request` costs.
+    pub fn recorded_us(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Timed<'a> {
+            #[serde(borrow, default)]
+            ext: Ext<'a>,
+        }
+        let timed: Timed<'_> = serde_json::from_slice(self.bytes).ok()?;
+        timed.ext.ts_us.filter(|ts_us| *ts_us > 0)
+    }
+
     /// The request on this line.
     ///
     /// # Errors
@@ -230,11 +241,6 @@ impl Survey {
 /// # Errors
 /// [`InputError`] if the file cannot be read.
 pub fn survey(path: &Path, lines_max: u64) -> Result<Survey, InputError> {
-    #[derive(Deserialize)]
-    struct Timed<'a> {
-        #[serde(borrow, default)]
-        ext: Ext<'a>,
-    }
     let mut file = RequestFile::open(path)?;
     let mut survey = Survey { first_us: i64::MAX, last_us: i64::MIN, ..Survey::default() };
     while survey.lines < lines_max {
@@ -243,8 +249,7 @@ pub fn survey(path: &Path, lines_max: u64) -> Result<Survey, InputError> {
             break;
         };
         survey.lines += 1;
-        let timed = serde_json::from_slice::<Timed<'_>>(line.bytes).ok();
-        if let Some(ts_us) = timed.and_then(|timed| timed.ext.ts_us).filter(|ts_us| *ts_us > 0) {
+        if let Some(ts_us) = line.recorded_us() {
             survey.timed += 1;
             survey.first_us = survey.first_us.min(ts_us);
             survey.last_us = survey.last_us.max(ts_us);

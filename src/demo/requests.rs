@@ -78,18 +78,18 @@ impl RequestSource {
             let line = self.lines.next_line()?;
             let Some(line) = line else { break };
             Progress::add(&self.progress.read);
-            let late_by = self.time_budget.map(|budget| Late { env: &self.env, progress: &self.progress, budget });
-            if let (Some(late), Some(due_us)) = (&late_by, self.pace.due_by_number_us(number))
-                && late.sheds(due_us)
-            {
-                continue;
+            if let Some(budget) = self.time_budget {
+                // Before it is parsed: who comes too late must cost next to nothing.
+                let due_us = self.pace.due_by_number_us(number);
+                let due_us = due_us.unwrap_or_else(|| self.pace.due_us(number, line.recorded_us()));
+                if is_late(&self.env, &self.progress, budget, due_us) {
+                    Progress::add(&self.progress.shed_late);
+                    continue;
+                }
             }
             match line.request() {
                 Ok(request) => {
                     let due_us = self.pace.due_us(number, request.ext.ts_us);
-                    if late_by.is_some_and(|late| late.sheds(due_us)) {
-                        continue;
-                    }
                     if let Some(wait) = wait_until(&self.env, &self.progress, due_us) {
                         if !self.slices.is_empty() {
                             send(&self.env, &mut self.slices, &self.progress, &self.decided, &mut open).await;
@@ -209,22 +209,8 @@ async fn send(
     let _ = decided.send(Decided { appended, bids }).await;
 }
 
-/// Who comes too late.
-struct Late<'a> {
-    env: &'a Env,
-    progress: &'a Progress,
-    budget: Duration,
-}
-
-impl Late<'_> {
-    /// Whether the time of a request due at run time `due_us` is used up; it is counted then.
-    fn sheds(&self, due_us: u64) -> bool {
-        let Some(first_us) = self.progress.first_us() else { return false };
-        let waited_us = self.env.clock.mono_us().saturating_sub(first_us + due_us);
-        let is_late = waited_us > self.budget.as_micros() as u64;
-        if is_late {
-            Progress::add(&self.progress.shed_late);
-        }
-        is_late
-    }
+/// Whether a request due at run time `due_us` has waited for longer than it has time.
+fn is_late(env: &Env, progress: &Progress, budget: Duration, due_us: u64) -> bool {
+    let Some(first_us) = progress.first_us() else { return false };
+    env.clock.mono_us().saturating_sub(first_us + due_us) > budget.as_micros() as u64
 }
