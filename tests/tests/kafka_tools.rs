@@ -1,5 +1,5 @@
 //! Kafka's own command line tools and our log, both ways: keys lie on the partitions where each side looks for them; values,
-//! headers and times arrive as they were. (That Java reads our Avro frames is shown by `bench kafka`, whose peers do.)
+//! headers and our times arrive as they were (the tool that produces sets none of its own). (That Java reads our Avro frames is shown by `bench kafka`, whose peers do.)
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

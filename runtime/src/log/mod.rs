@@ -67,7 +67,8 @@ pub struct TopicConfig {
     pub durability: Durability,
     /// Whole segments older than this are removed; `None` keeps everything.
     pub retention_ms: Option<i64>,
-    /// Compacted topics keep the newest record of each key (views); their readers compare versions (rule P10).
+    /// Of a compacted topic only the newest record of each key counts (views); its readers compare versions (rule P10). Kafka removes the
+    /// older ones, the embedded log keeps them.
     pub compacted: bool,
 }
 
