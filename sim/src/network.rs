@@ -416,6 +416,9 @@ impl Log for RemoteLog {
         (self.client.before_trim)(of, to);
         self.client.log.trim(of, to)
     }
+    fn offset_at(&self, of: TopicPartition, timestamp_ms: i64) -> Result<Offset, FetchError> {
+        self.client.log.offset_at(of, timestamp_ms)
+    }
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {
         self.client.log.timestamp_at(of, offset)
     }

@@ -1,6 +1,7 @@
 //! What every backend of the log promises, as named cases. A backend is a `Backend`; `tests/log_conformance.rs` runs all
-//! cases over each. Differences that a backend is allowed are listed with it (`Backend::differs`).
+//! cases over each. Differences that a backend is allowed are cases of their own (`Backend::instead`).
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,17 +11,22 @@ use runtime::log::{
 };
 use tokio::sync::Notify;
 
+pub use crate::log_load::*;
+pub use crate::log_seek::*;
 pub use crate::log_shapes::*;
+
+/// A case of one backend's own.
+pub type Instead<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// A place where logs are opened.
 pub trait Backend {
     /// Opens the log; one at a time, the one before is closed or dropped.
     fn open(&self) -> Arc<dyn Log>;
 
-    /// Whether this backend is known to differ in the case of this name.
-    fn differs(&self, case: &str) -> bool {
+    /// What this backend does instead in the case of this name, as a case of its own; `None`: it does not differ.
+    fn instead<'a>(&'a self, case: &str) -> Option<Instead<'a>> {
         let _ = case;
-        false
+        None
     }
 }
 
@@ -60,7 +66,7 @@ pub(crate) fn batch(values: &[&[u8]]) -> Bytes {
 pub(crate) struct Bench {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) topic: TopicId,
-    group: ProducerGroup,
+    pub(crate) group: ProducerGroup,
 }
 
 impl Bench {

@@ -71,6 +71,11 @@ shapes! {
     a_record_with_text_of_the_world_in_a_header: headers = &[("größe".as_bytes(), "ключ 鍵".as_bytes())];
     a_record_with_a_long_header: headers = &[(b"long", &[b'v'; 8_000])];
     a_record_with_thirty_headers: headers = &[(&b"h"[..], &b"v"[..]); 30];
+    a_record_with_a_key_of_the_world: key = Some("größe ключ 鍵".as_bytes());
+    a_record_with_a_value_of_line_ends: value = Some(b"\r\n\n\0\n");
+    a_record_with_a_header_of_nothing: headers = &[(b"", b"")];
+    a_record_with_a_long_key_and_an_empty_value: key = Some(&[1; 8_193]), value = Some(b"");
+    a_record_with_binary_in_a_header_s_name: headers = &[(&[b'n', 255, 254], b"v")];
     a_tombstone_with_a_header: value = None, headers = &[(b"deleted-by", b"cdc")];
 }
 

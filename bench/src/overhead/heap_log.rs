@@ -129,6 +129,10 @@ impl Log for HeapLog {
         ready(Ok(())).boxed()
     }
 
+    fn offset_at(&self, of: TopicPartition, _: i64) -> Result<Offset, FetchError> {
+        Err(FetchError::Unknown { what: format!("times of {of:?} are not kept") })
+    }
+
     fn timestamp_at(&self, _: TopicPartition, _: Offset) -> Option<i64> {
         None
     }

@@ -240,6 +240,9 @@ pub trait Log: Send + Sync + 'static {
         wake: Arc<Notify>,
     ) -> Result<Box<dyn PartitionReader>, FetchError>;
     fn extent(&self, of: TopicPartition) -> Result<Extent, FetchError>;
+    /// Offset of the first record whose event time is `timestamp_ms` or later; of the end if there is none. Times need not be
+    /// in order: behind that record there may be earlier ones. Reads files or asks a broker: on a thread that may wait.
+    fn offset_at(&self, of: TopicPartition, timestamp_ms: i64) -> Result<Offset, FetchError>;
     /// Exact and persisted: nobody reads below `to` any more (rule P18).
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>>;
     /// Event time (ms) of the record at `offset` if it is known cheaply; for lag in seconds.

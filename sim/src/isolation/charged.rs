@@ -173,6 +173,9 @@ impl Log for ChargedLog {
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         self.log.trim(of, to)
     }
+    fn offset_at(&self, of: TopicPartition, timestamp_ms: i64) -> Result<Offset, FetchError> {
+        self.log.offset_at(of, timestamp_ms)
+    }
     fn timestamp_at(&self, of: TopicPartition, offset: Offset) -> Option<i64> {
         self.log.timestamp_at(of, offset)
     }

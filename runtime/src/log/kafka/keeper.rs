@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::producer::ThreadedProducer;
+use tokio::sync::Notify;
 
 use super::native::{End, Reading};
 use super::produce::Context;
@@ -24,6 +25,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 pub(super) enum Chore {
     Stop(Lent),
     End(ThreadedProducer<Context>),
+    /// Wake a reader that waits above the end, after the next question.
+    TellLater(Arc<Notify>),
     /// Ask for all offsets now.
     Refresh,
 }
@@ -63,6 +66,7 @@ pub(super) fn start(shared: &Arc<Shared>, todo: Receiver<Chore>, asking: Arc<Rea
 
 fn keep(shared: &Weak<Shared>, todo: &Receiver<Chore>, asking: &Reading) {
     let mut round = 0u32;
+    let mut waiting: Vec<Arc<Notify>> = Vec::new();
     loop {
         let chore = todo.recv_timeout(REFRESH);
         let Some(shared) = shared.upgrade() else { return };
@@ -70,10 +74,12 @@ fn keep(shared: &Weak<Shared>, todo: &Receiver<Chore>, asking: &Reading) {
             Ok(Chore::Stop(lent)) => lent.end(&shared.clients),
             // Blocks while it throws away what it has not sent.
             Ok(Chore::End(producer)) => drop(producer),
+            Ok(Chore::TellLater(wake)) => waiting.push(wake),
             Ok(Chore::Refresh) => refresh(&shared, asking, true),
             Err(RecvTimeoutError::Timeout) => {
                 round = round.wrapping_add(1);
                 refresh(&shared, asking, round.is_multiple_of(FIRST_EVERY));
+                waiting.drain(..).for_each(|wake| wake.notify_one());
                 asking.housekeep();
                 shared.clients.housekeep();
             }

@@ -400,6 +400,26 @@ impl Log for KafkaLog {
         Ok(self.shared.place(of).ok_or_else(unknown)?.state().extent())
     }
 
+    fn offset_at(&self, of: TopicPartition, timestamp_ms: i64) -> Result<Offset, FetchError> {
+        if self.shared.is_closed() {
+            return Err(FetchError::Closed);
+        }
+        let unknown = || FetchError::Unknown { what: format!("partition {} of topic {}", of.partition, of.topic.0) };
+        let place = self.shared.place(of).ok_or_else(unknown)?;
+        let ask = |end| {
+            let found =
+                self.asking.offsets(&[(&place.topic.c_name, place.partition)], end, ADMIN_LIMIT).pop().flatten();
+            found.ok_or_else(|| FetchError::Io {
+                file: format!("{}-{}", place.topic.broker_name, place.partition),
+                reason: format!("{} did not say which offset belongs to a time", self.shared.config.brokers),
+            })
+        };
+        // The end first: what is appended between the two questions is not passed over.
+        let end = ask(native::End::Next)?;
+        let found = ask(native::End::At { timestamp_ms })?;
+        Ok(if found < 0 { end } else { found })
+    }
+
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {
         let (admin, place) = (self.admin.clone(), self.shared.place(of));
         async move {

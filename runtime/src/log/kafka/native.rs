@@ -59,13 +59,14 @@ impl Reading {
         unsafe { sys::rd_kafka_queue_destroy(main) };
     }
 
-    /// First offset, or one past the last, of many partitions. Blocks for at most `limit`. An error for one of them
+    /// First offset, one past the last, or that of a time (below 0: no record is so late), of many partitions. Blocks for at most `limit`. An error for one of them
     /// leaves all out: it is about leaders that move, and the next question finds them.
     ///
     /// Not the library's newer `ListOffsets`: while a broker is away, that wakes the client at every change of a
     /// connection, which makes it try to connect, which is a change: a core a process, until the broker is back.
     pub(super) fn offsets(&self, of: &[(&CStr, u32)], end: End, limit: Duration) -> Vec<Option<Offset>> {
         let mut found = vec![None; of.len()];
+        let may_be_none = matches!(end, End::At { .. });
         if of.is_empty() {
             return found;
         }
@@ -78,13 +79,15 @@ impl Reading {
                 (*entry).offset = match end {
                     End::First => -2,
                     End::Next => -1,
+                    // What is below is a name for an end.
+                    End::At { timestamp_ms } => timestamp_ms.max(0),
                 };
             }
             let answered = sys::rd_kafka_offsets_for_times(self.client.native_ptr(), list, millis);
             if answered == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 let answers = std::slice::from_raw_parts((*list).elems, of.len());
                 for (found, answer) in found.iter_mut().zip(answers) {
-                    *found = (answer.err as i32 == 0 && answer.offset >= 0).then_some(answer.offset);
+                    *found = (answer.err as i32 == 0 && (answer.offset >= 0 || may_be_none)).then_some(answer.offset);
                 }
             }
             sys::rd_kafka_topic_partition_list_destroy(list);
@@ -93,11 +96,12 @@ impl Reading {
     }
 }
 
-/// Which end of a partition.
+/// Which place in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     First,
     Next,
+    At { timestamp_ms: i64 },
 }
 
 /// What a message turned out to be.

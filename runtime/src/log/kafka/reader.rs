@@ -77,6 +77,8 @@ pub(super) struct KafkaReader {
     position: Offset,
     wake: Arc<Notify>,
     lent: Option<Lent>,
+    /// The high watermark as it was known when the stream began.
+    end_then: Offset,
     builder: BatchBuilder,
     out: Vec<u8>,
     record_bytes: usize,
@@ -85,12 +87,23 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     pub(super) fn new(shared: Arc<Shared>, place: Place, position: Offset, wake: Arc<Notify>) -> Self {
         let builder = BatchBuilder::new(Compression::None);
-        Self { shared, place, position, wake, lent: None, builder, out: Vec::new(), record_bytes: RECORD_BYTES_GUESS }
+        Self {
+            shared,
+            place,
+            position,
+            wake,
+            lent: None,
+            end_then: 0,
+            builder,
+            out: Vec::new(),
+            record_bytes: RECORD_BYTES_GUESS,
+        }
     }
 
     fn start(&mut self) -> Result<(), FetchError> {
         if self.lent.is_none() {
             let at = self.place.at();
+            self.end_then = self.place.state().extent().high_watermark;
             let (client, reading) = self.shared.clients.take(&self.shared, at)?;
             let (name, partition) = (&self.place.topic.c_name, self.place.partition);
             let stream = Stream::start(&reading, name, partition, self.position, self.wake.clone());
@@ -140,6 +153,11 @@ impl PartitionReader for KafkaReader {
         match failed {
             Some(Failed::OutOfRange) if events == 0 => {
                 self.stop();
+                if from >= self.end_then {
+                    // Above the end as it was: no fetch will tell when there is more. What is there by now is seen next time.
+                    self.shared.keeper.give(Chore::TellLater(self.wake.clone()));
+                    return Ok(None);
+                }
                 self.shared.keeper.give(Chore::Refresh);
                 return Err(self.below_start(start.max(from + 1)));
             }

@@ -21,6 +21,8 @@ mod partition;
 mod queue;
 mod reader;
 mod recovery;
+mod scan;
+mod seek;
 mod space;
 mod topics;
 mod writer;
@@ -217,6 +219,11 @@ impl Log for EmbeddedLog {
     fn extent(&self, of: TopicPartition) -> Result<Extent, FetchError> {
         let partition = self.partition(of).ok_or_else(|| FetchError::Unknown { what: unknown(of).to_string() })?;
         Ok(partition.extent())
+    }
+
+    fn offset_at(&self, of: TopicPartition, timestamp_ms: i64) -> Result<Offset, FetchError> {
+        let partition = self.partition(of).ok_or_else(|| FetchError::Unknown { what: unknown(of).to_string() })?;
+        seek::offset_at(&self.core, &partition, timestamp_ms)
     }
 
     fn trim(&self, of: TopicPartition, to: Offset) -> BoxFuture<'static, Result<(), AppendError>> {

@@ -13,6 +13,7 @@ use super::super::{Extent, Offset, TopicPartition};
 use super::checkpoint::{PartitionPoint, SegmentPoint};
 use super::file::{Filled, Segment};
 use super::lock;
+use super::seek::View;
 
 /// Stands for "no retention".
 const KEEP_ALL: i64 = -1;
@@ -101,6 +102,22 @@ impl Partition {
     /// Drops the oldest run from memory; segments hold it.
     pub(super) fn evict(&self) {
         lock(&self.state).tail.pop_front();
+    }
+
+    /// What is readable now, to be looked through without the lock.
+    pub(super) fn view(&self) -> View {
+        let state = lock(&self.state);
+        View {
+            start: state.start,
+            high_watermark: state.high_watermark,
+            segments: state.segments.clone(),
+            tail: state.tail.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether this segment is still one of its own: neither trimmed nor replaced.
+    pub(super) fn holds(&self, segment: &Arc<Segment>) -> bool {
+        lock(&self.state).segments.iter().any(|own| Arc::ptr_eq(own, segment))
     }
 
     /// One past the last record in segments.

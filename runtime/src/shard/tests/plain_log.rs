@@ -216,6 +216,9 @@ impl Log for PlainLog {
         self.inner.lock().unwrap().partitions.get_mut(&of).unwrap().start = to;
         async { Ok(()) }.boxed()
     }
+    fn offset_at(&self, of: TopicPartition, _: i64) -> Result<Offset, FetchError> {
+        Err(FetchError::Unknown { what: format!("times of {of:?} are not kept") })
+    }
     fn timestamp_at(&self, _: TopicPartition, _: Offset) -> Option<i64> {
         None
     }
