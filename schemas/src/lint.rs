@@ -4,8 +4,12 @@ use crate::{
     compat::{same_name, writer_fields},
     model::{Field, Kind, Logical, NodeId, Record, Schema},
 };
+use names::{is_money, unit};
 use serde_json::Value as Json;
 use std::{collections::BTreeSet, fmt};
+
+#[path = "lint_names.rs"]
+mod names;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,9 +130,7 @@ fn field_lints(schema: &Schema, record: &Record, field: &Field, path: &str, foun
         );
         found.push(lint("misplaced_logical_type", LintLevel::Warn, path, message));
     }
-    let floats = |id: &NodeId| matches!(schema.kind(*id), Kind::Float | Kind::Double);
-    let inner = alternatives(schema, field.ty);
-    if is_money(&field.name) && inner.iter().any(floats) {
+    if is_money(&field.name) && has_float(schema, field.ty, CONTAINERS_MAX) {
         let message = "floating point for money loses cents: use a long in micros or a decimal";
         found.push(lint("float_money", LintLevel::Deny, path, message));
     }
@@ -148,29 +150,26 @@ fn field_lints(schema: &Schema, record: &Record, field: &Field, path: &str, foun
     }
 }
 
+/// Containers in containers that are looked into for a number; deeper is no amount.
+const CONTAINERS_MAX: u32 = 8;
+
+/// Whether the value is a binary fraction, or holds some in unions, arrays and maps. The fields of a record speak for
+/// themselves.
+fn has_float(schema: &Schema, id: NodeId, containers: u32) -> bool {
+    let within = |id: &NodeId| containers > 0 && has_float(schema, *id, containers - 1);
+    match schema.kind(id) {
+        Kind::Float | Kind::Double => true,
+        Kind::Array(inner) | Kind::Map(inner) => within(inner),
+        Kind::Union(branches) => branches.iter().any(within),
+        _ => false,
+    }
+}
+
 fn alternatives(schema: &Schema, id: NodeId) -> Vec<NodeId> {
     match schema.kind(id) {
         Kind::Union(branches) => branches.clone(),
         _ => vec![id],
     }
-}
-
-/// Words that a name of an amount is made of.
-fn is_money(name: &str) -> bool {
-    const WORDS: [&str; 14] = [
-        "price", "cost", "amount", "budget", "spend", "spent", "bid", "fee", "revenue", "balance", "payment", "micros",
-        "cpm", "bidfloor",
-    ];
-    name.to_ascii_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).any(|part| WORDS.contains(&part))
-}
-
-/// The unit that a name ends with.
-fn unit(name: &str) -> Option<&str> {
-    const UNITS: [&str; 16] = [
-        "ns", "us", "ms", "s", "seconds", "minutes", "hours", "days", "micros", "cents", "bytes", "kib", "mib", "ppm",
-        "percent", "millis",
-    ];
-    name.rsplit('_').next().filter(|last| UNITS.contains(last) && *last != name)
 }
 
 fn pair(

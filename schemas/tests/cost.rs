@@ -99,6 +99,23 @@ fn a_projection_allocates_nothing() {
     }
 }
 
+/// The typed events borrow all of it: text, maps and lists lie where they were received, and writing goes into what is there.
+#[test]
+fn typed_events_allocate_nothing() {
+    for b in builtin() {
+        let schema = Schema::parse(b.avsc).unwrap();
+        let mut decoded = 0;
+        for seed in 0..50 {
+            let datum = draw(&schema, &mut Random(seed)).unwrap();
+            let mut out = Vec::with_capacity(2 * datum.len() + 64);
+            let mut whole = false;
+            assert_eq!(peak(|| whole = (b.recode)(&datum, &mut out).is_ok()), 0, "{}, seed {seed}", b.name);
+            decoded += u32::from(whole);
+        }
+        assert!(decoded >= 25, "{}: {decoded} of 50 decoded", b.name);
+    }
+}
+
 /// Items without bytes are the one thing that costs steps and no bytes: there are few of them, over the whole message.
 #[test]
 fn nulls_end() {

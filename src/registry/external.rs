@@ -1,38 +1,24 @@
 //! An external registry at work: at start it must know the schemas of the binary, later it is asked for those of others.
-//! Questions are few, each answer is kept, on disk too, and nobody waits for one: who asks is told to come again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use runtime::env::{BulkheadRuntime, Clock, Env};
+use runtime::env::{BulkheadRuntime, Env};
 use runtime::writers::{Found, WriterSchemas};
 use schemas::frame::Writer;
-use schemas::model::Schema;
-use schemas::registry::{Guid, Submission};
+use schemas::registry::Submission;
 use serde_json::{Value as Json, json};
-use tokio::sync::mpsc;
 
-use super::api::{RegistryFailure, SchemaRegistry, with_references};
+use super::api::{RegistryFailure, SchemaRegistry};
 use super::at_rest::CACHE;
-use super::cache::{CachedSchema, SchemaCache};
+use super::cache::SchemaCache;
+use super::enquiries::Enquiries;
 use super::http::HttpRegistry;
 use super::store::subjects_of;
 
 /// Which registry the frames of a data directory get their ids from, and which ids those are.
 pub const MARKER: &str = "registry.json";
-/// Between two questions: at most 20 a second, whatever ids come in.
-const QUESTION_PAUSE: Duration = Duration::from_millis(50);
-/// Ids that wait to be asked for.
-const QUESTIONS_MAX: usize = 64;
-/// An id that the registry does not have is asked for again after this: it may be registered late.
-const ABSENT_US: u64 = 30_000_000;
-/// A registry that is away is asked again after this.
-const AWAY_US: u64 = 1_000_000;
-/// Ids that are remembered in memory.
-const KNOWN_MAX: usize = 4_096;
-
 /// Why an external registry cannot be worked with.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalError {
@@ -74,24 +60,8 @@ impl ExternalError {
 /// The registry behind a URL, and what this process knows of it.
 pub struct External {
     pub registry: Arc<HttpRegistry>,
-    book: Arc<Book>,
-    questions: mpsc::Sender<Writer>,
+    enquiries: Enquiries,
     _runtime: BulkheadRuntime,
-}
-
-/// Where an id stands.
-#[derive(Clone)]
-enum Slot {
-    Asked,
-    Known(Arc<Schema>),
-    Absent { until_us: u64 },
-    Away { why: String, until_us: u64 },
-}
-
-struct Book {
-    slots: Mutex<BTreeMap<Writer, Slot>>,
-    cache: SchemaCache,
-    clock: Clock,
 }
 
 impl External {
@@ -102,11 +72,10 @@ impl External {
     pub fn start(env: &Env, directory: &Path, registry: HttpRegistry) -> Result<Self, ExternalError> {
         let runtime = BulkheadRuntime::with_network(env, "registry", 1, 5).map_err(ExternalError::Threads)?;
         let cache = SchemaCache::new(&directory.join(CACHE), registry.url());
-        let book = Arc::new(Book { slots: Mutex::default(), cache, clock: env.clock.clone() });
         let registry = Arc::new(registry);
-        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
-        runtime.spawn(answer(book.clone(), registry.clone(), asked));
-        Ok(Self { registry, book, questions, _runtime: runtime })
+        let (enquiries, answering) = Enquiries::new(&env.clock, cache, registry.clone());
+        runtime.spawn(answering);
+        Ok(Self { registry, enquiries, _runtime: runtime })
     }
 
     /// Ids that the registry has for the schemas of the binary's topics, as (own, registry's). Where it is away, what it
@@ -162,84 +131,8 @@ pub async fn ids_at(registry: &HttpRegistry, topics: &[(&str, u32)]) -> Result<V
 
 impl WriterSchemas for External {
     fn find(&self, writer: Writer) -> Found {
-        let now_us = self.book.clock.mono_us();
-        let slot = self.book.lock().get(&writer).cloned();
-        match slot {
-            Some(Slot::Known(schema)) => return Found::Schema(schema),
-            Some(Slot::Asked) => return Found::Away("it is being asked for".to_owned()),
-            Some(Slot::Absent { until_us }) if now_us < until_us => return Found::Absent,
-            Some(Slot::Away { why, until_us }) if now_us < until_us => return Found::Away(why),
-            _ => {}
-        }
-        if let Some(schema) = self.book.cache.get(writer).and_then(|cached| cached.parse().ok()) {
-            let schema = Arc::new(schema);
-            self.book.put(writer, Slot::Known(schema.clone()));
-            return Found::Schema(schema);
-        }
-        // Noted before it is asked for: an answer may be there at once, and must stand. Full: the line moves on by itself, and
-        // whoever asks comes again.
-        self.book.put(writer, Slot::Asked);
-        if self.questions.try_send(writer).is_err() {
-            self.book.lock().remove(&writer);
-        }
-        Found::Away("it is being asked for".to_owned())
+        self.enquiries.find(writer)
     }
-}
-
-impl Book {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Writer, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, writer: Writer, slot: Slot) {
-        let mut slots = self.lock();
-        if slots.len() >= KNOWN_MAX {
-            // Ids that somebody made up go first; what is known is on disk as well.
-            slots.retain(|_, slot| matches!(slot, Slot::Known(_) | Slot::Asked));
-            if slots.len() >= KNOWN_MAX {
-                slots.retain(|_, slot| matches!(slot, Slot::Asked));
-            }
-        }
-        slots.insert(writer, slot);
-    }
-}
-
-/// Asks for one id after the other.
-async fn answer(book: Arc<Book>, registry: Arc<HttpRegistry>, mut asked: mpsc::Receiver<Writer>) {
-    while let Some(writer) = asked.recv().await {
-        let fetched = fetch(registry.as_ref(), writer).await;
-        let now_us = book.clock.mono_us();
-        let slot = match fetched {
-            Ok(fetched) => match fetched.parse() {
-                Ok(schema) => {
-                    if let Err(error) = book.cache.put(writer, &fetched) {
-                        tracing::warn!(%writer, %error, "a schema could not be kept on disk");
-                    }
-                    Slot::Known(Arc::new(schema))
-                }
-                Err(error) => {
-                    tracing::warn!(%writer, %error, "the registry keeps a schema that is no Avro");
-                    Slot::Absent { until_us: now_us + ABSENT_US }
-                }
-            },
-            Err(failure) if failure.is_absent() => Slot::Absent { until_us: now_us + ABSENT_US },
-            Err(failure) => Slot::Away { why: failure.to_string(), until_us: now_us + AWAY_US },
-        };
-        book.put(writer, slot);
-        book.clock.sleep(QUESTION_PAUSE).await;
-    }
-}
-
-async fn fetch(registry: &dyn SchemaRegistry, writer: Writer) -> Result<CachedSchema, RegistryFailure> {
-    let found = match writer {
-        Writer::Id(id) => registry.by_id(id),
-        Writer::Guid(guid) => registry.by_guid(Guid(guid)),
-    };
-    let (text, references) = found.await?;
-    // A reference that is gone does not make the id unknown: the schema is there, and cannot be read now.
-    let referenced = with_references(registry, &references).await;
-    let referenced = referenced.map_err(|failure| RegistryFailure::Garbage(format!("a reference of it: {failure}")))?;
-    Ok(CachedSchema { text, referenced })
 }
 
 /// What a directory says of the registry that its ids are of.

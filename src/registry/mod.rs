@@ -3,6 +3,7 @@
 pub mod api;
 pub mod at_rest;
 pub mod cache;
+pub mod enquiries;
 pub mod external;
 pub mod http;
 pub mod rest;

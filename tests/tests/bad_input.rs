@@ -1,5 +1,6 @@
 //! The list of what may be wrong with schemas and their bytes, in one table: each its own class and a sentence that says what.
-//! Registries that answer garbage or hang are in `registry_external.rs`.
+//! Registries that answer garbage or hang are in `registry_external.rs`; recursive events, which the build refuses, in
+//! `schemas/tests/build_rules.rs`.
 
 use schemas::codec::Limits;
 use schemas::events::ImpressionEvent;
@@ -49,7 +50,7 @@ fn everything_bad_has_its_own_class_and_sentence() {
         ("text that is no JSON", "schema_json", "", schema("{")),
         ("JSON that is no schema", "schema_shape", "$", schema("{}")),
         ("a name that nothing defines", "schema_reference", "Nowhere", schema("\"Nowhere\"")),
-        ("a schema that is itself", "schema_reference", "R", schema(r#"{"type":"array","items":"R"}"#)),
+        ("a type of the same name as its own list", "schema_reference", "R", schema(r#"{"type":"array","items":"R"}"#)),
         ("no schema, to the registry", "42201", "schema", ask("POST", versions, r#"{"schema":"{"}"#)),
         ("a reference that leads nowhere", "42201", "n.E", ask("POST", versions, r#"{"schema":"\"n.E\""}"#)),
         ("a level that is none", "42203", "SIDEWAYS", ask("PUT", "/config", r#"{"compatibility":"SIDEWAYS"}"#)),

@@ -106,6 +106,71 @@ fn check_and_decode_answer_as_documented() {
     assert_eq!(schemas(folder, "ls --output json").json()["schemas"][0]["id"], 1);
 }
 
+/// Types that lie in a file of their own: named, they are read with it; not named, the answer says how.
+#[test]
+fn named_types_may_lie_in_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let put = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    for dir in ["old", "new"] {
+        fs::create_dir(folder.join(dir)).unwrap();
+        put(&format!("{dir}/visit.avsc"), &event(r#"{"name":"paid","type":"shop.Money","doc":"What was paid."}"#));
+    }
+    let money = |ty: &str| {
+        let units = format!(r#"{{"name":"units","type":"{ty}","doc":"Micros."}}"#);
+        format!(r#"{{"type":"record","name":"Money","namespace":"shop","doc":"Money.","fields":[{units}]}}"#)
+    };
+    put("old/money.avsc", &money("int"));
+    put("new/money.avsc", &money("long"));
+    let pair = "check --reader new/visit.avsc --writer old/visit.avsc";
+    let alone = schemas(folder, pair);
+    assert_eq!(alone.code, 2);
+    assert!(alone.stderr.contains("shop.Money") && alone.stderr.contains("--reference FILE"), "{}", alone.stderr);
+    let with = schemas(folder, &format!("{pair} --reference new/money.avsc --output json"));
+    assert_eq!((with.code, &with.json()["compatible"]), (0, &json!(true)), "{}", with.stderr);
+    let level = "check --candidate new/visit.avsc --history old/visit.avsc --reference new/money.avsc";
+    assert_eq!(schemas(folder, level).code, 0);
+    // A folder against a folder: each side takes the type from its own file, so the change inside is seen where it is used.
+    let folders = schemas(folder, "check --dir new --against old --reference new/money.avsc --sarif out --output json");
+    let paths: Vec<_> = folders.json()["incompatibilities"].as_array().unwrap().iter().map(|i| i["path"].clone()).collect();
+    assert_eq!((folders.code, paths), (1, vec![json!("money.avsc: $.units"), json!("visit.avsc: $.paid.units")]));
+    let sarif: Value = serde_json::from_str(&fs::read_to_string(folder.join("out")).unwrap()).unwrap();
+    let at = |i: usize| sarif["runs"][0]["results"][i]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+    assert_eq!((at(0), at(1)), (json!("new/money.avsc"), json!("new/visit.avsc")));
+    let decoded = schemas(folder, "decode --writer new/visit.avsc --reference new/money.avsc --hex 04 --output json");
+    assert_eq!(decoded.json(), json!({"value": {"paid": {"units": 2}}}), "{}", decoded.stderr);
+    put("broken", "{");
+    let broken = schemas(folder, &format!("{pair} --reference broken"));
+    assert!(broken.code == 2 && broken.stderr.contains("broken: "), "{}", broken.stderr);
+}
+
+/// Review tools get every reason for which the exit code is not 0, with the file that has it.
+#[test]
+fn a_review_tool_is_told_what_the_exit_code_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let put = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let results = |line: &str| {
+        let answer = schemas(folder, &format!("{line} --sarif out.sarif"));
+        let sarif: Value = serde_json::from_str(&fs::read_to_string(folder.join("out.sarif")).unwrap()).unwrap();
+        assert_eq!((answer.code, &sarif["version"]), (1, &json!("2.1.0")));
+        sarif["runs"][0]["results"].as_array().unwrap().clone()
+    };
+    let id = r#"{"name":"id","type":"string","doc":"id"}"#;
+    put("v1.avsc", &event(id));
+    put("int.avsc", &event(&id.replace("string", "int")));
+    let broken = &results("check --candidate ./int.avsc --history v1.avsc")[0];
+    let place = |result: &Value| result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+    assert_eq!((&broken["ruleId"], place(broken)), (&json!("TYPE_MISMATCH"), json!("int.avsc")));
+    assert!(broken["message"]["text"].as_str().unwrap().contains("reads v1.avsc"), "{broken}");
+    // Compatible by the rules, refuted by the decoder: that is a result too.
+    let claims = r#"{"name":"x","type":"string","aliases":["id"]},{"name":"y","type":"string","aliases":["id"]}"#;
+    put("claims.avsc", &event(claims));
+    let all = results("check --reader claims.avsc --writer v1.avsc");
+    let refuted = all.iter().find(|result| result["ruleId"] == "decode_proof").unwrap();
+    assert_eq!((&refuted["level"], place(refuted)), (&json!("error"), json!("claims.avsc")));
+}
+
 /// The schemas in the tree keep their own promise, and the house's rules.
 #[test]
 fn built_in_schemas_stand_up_to_the_policy() {

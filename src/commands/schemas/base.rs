@@ -5,7 +5,7 @@ use std::process::Command;
 
 use schemas::model::Schema;
 
-use super::files;
+use super::files::{self, References};
 use crate::exit::CommandError;
 
 /// Where the schemas in use are.
@@ -60,13 +60,18 @@ impl Base {
     ///
     /// # Errors
     /// The file cannot be read, or is no schema.
-    pub fn schema(&self, name: &str) -> Result<Schema, BaseError> {
+    pub fn schema(&self, name: &str, references: &References) -> Result<Schema, BaseError> {
+        Ok(references.parse(&self.text(name)?, &self.label(name))?)
+    }
+
+    /// The text of a file that `names` listed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn text(&self, name: &str) -> Result<String, BaseError> {
         match self {
-            Self::Folder(dir) => Ok(files::read(&dir.join(name))?),
-            Self::Git { dir, rev } => {
-                let text = git(dir, &["show", &format!("{rev}:./{name}")])?;
-                Schema::parse(&text).map_err(|e| CommandError::usage(format!("{}: {e}", self.label(name))).into())
-            }
+            Self::Folder(dir) => Ok(files::raw(&dir.join(name))?),
+            Self::Git { dir, rev } => git(dir, &["show", &format!("{rev}:./{name}")]),
         }
     }
 

@@ -7,12 +7,12 @@ use clap::Args;
 use schemas::compat::{self, CompatError, DeployOrder, Direction, Level};
 use schemas::lint::{self, Lint};
 use schemas::model::Schema;
-use schemas::proof::{self, Proof};
+use schemas::proof;
 
 use super::base::{self, Base, BaseError};
-use super::files;
+use super::files::{ReferenceArgs, References};
 use super::live::{self, LiveError};
-use super::report::{Finding, Report};
+use super::report::{DecodeProof, Finding, Refuted, Report};
 use super::sarif;
 use super::target::Target;
 use crate::cli::Output;
@@ -71,6 +71,8 @@ pub struct CheckArgs {
     /// Subject that the candidate is to join [default: those whose latest version has the record's name]
     #[arg(long, conflicts_with_all = ["reader", "history", "against", "base"])]
     pub(super) subject: Option<String>,
+    #[command(flatten)]
+    pub(super) references: ReferenceArgs,
     /// The schemas are those of record keys
     #[arg(long)]
     key: bool,
@@ -102,14 +104,15 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
             Err(error) => Ok(not_checked(error.kind(), &error)),
         };
     }
+    let types = args.references.load()?;
     let report = match (&args.reader, &args.writer, &args.candidate, &args.dir) {
-        (Some(reader), Some(writer), ..) => pair(args, &files::read(reader)?, &files::read(writer)?),
+        (Some(reader), Some(writer), ..) => pair(args, &types.read(reader)?, &types.read(writer)?),
         (_, _, Some(candidate), _) => {
-            let history = args.history.iter().map(|p| files::read(p)).collect::<Result<Vec<_>, _>>()?;
+            let history = args.history.iter().map(|p| types.read(p)).collect::<Result<Vec<_>, _>>()?;
             let names: Vec<_> = args.history.iter().map(|p| p.display().to_string()).collect();
-            levels(args, &files::read(candidate)?, &history, &names)
+            levels(args, &types.read(candidate)?, &history, &names)
         }
-        (.., Some(dir)) => match folder(args, dir, &base(args, dir)?) {
+        (.., Some(dir)) => match folder(args, dir, &types, &base(args, dir)?) {
             Ok(report) => report,
             Err(BaseError::Command(error)) => return Err(error),
             Err(error) => return Ok(not_checked(error.kind(), &error)),
@@ -126,7 +129,9 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
 fn finish(args: &CheckArgs, report: &Report, output: Output) -> Result<ExitCode, CommandError> {
     if let Some(path) = &args.sarif {
         let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
-        std::fs::write(path, sarif::log(report).to_string()).map_err(named)?;
+        let judged = args.reader.as_ref().or(args.candidate.as_ref()).or(args.dir.as_ref());
+        let log = sarif::log(report, judged.map_or(Path::new(""), PathBuf::as_path));
+        std::fs::write(path, log.to_string()).map_err(named)?;
     }
     report.print(output, args.policy);
     Ok(report.exit_code(args.policy))
@@ -202,7 +207,13 @@ fn promised<'s>(level: Level, candidate: &'s Schema, history: &'s [Schema]) -> V
 }
 
 /// Each file of a folder with its namesake; a file that is gone took a whole schema with it.
-fn folder(args: &CheckArgs, dir: &Path, base: &Base) -> Result<Result<Report, CompatError>, BaseError> {
+fn folder(
+    args: &CheckArgs,
+    dir: &Path,
+    types: &References,
+    base: &Base,
+) -> Result<Result<Report, CompatError>, BaseError> {
+    let types_in_use = args.references.load_at(dir, base)?;
     let mut whole = Report {
         sentence: format!("{}: {}", args.level, args.level.sentence()),
         incompatibilities: vec![],
@@ -214,10 +225,10 @@ fn folder(args: &CheckArgs, dir: &Path, base: &Base) -> Result<Result<Report, Co
     for name in &new {
         let (mut history, mut names) = (vec![], vec![]);
         if old.contains(name) {
-            history.push(base.schema(name)?);
+            history.push(base.schema(name, &types_in_use)?);
             names.push(base.label(name));
         }
-        match levels(args, &files::read(&dir.join(name))?, &history, &names) {
+        match levels(args, &types.read(&dir.join(name))?, &history, &names) {
             Ok(one) => whole.add(name, one),
             Err(error) => return Ok(Err(error)),
         }
@@ -246,15 +257,15 @@ pub(super) fn lints(args: &CheckArgs, new: &Schema, history: &[Schema]) -> Vec<L
     found
 }
 
-pub(super) fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Option<Proof>, CompatError> {
+pub(super) fn prove(args: &CheckArgs, pairs: &[(&Schema, &Schema)]) -> Result<Option<DecodeProof>, CompatError> {
     if args.records == 0 {
         return Ok(None);
     }
-    let mut whole = Proof::default();
+    let mut whole = DecodeProof::default();
     for (writer, reader) in pairs {
         let one = proof::prove(writer, reader, args.records, PROOF_SEED)?;
         whole.records += one.records;
-        whole.failed = one.failed;
+        whole.failed = one.failed.map(|failed| Refuted { path: "$".into(), failed });
         if whole.failed.is_some() {
             break;
         }

@@ -9,7 +9,7 @@ use schemas::json;
 use schemas::plan::Plan;
 use serde_json::{Value as Json, json};
 
-use super::files;
+use super::files::ReferenceArgs;
 use crate::cli::Output;
 use crate::exit::CommandError;
 
@@ -27,6 +27,8 @@ pub struct DecodeArgs {
     /// Schema to read them with; the writer's if it is left out
     #[arg(long)]
     reader: Option<PathBuf>,
+    #[command(flatten)]
+    references: ReferenceArgs,
     /// The bytes, two digits each
     #[arg(long)]
     hex: String,
@@ -47,8 +49,9 @@ struct Failure {
 /// # Errors
 /// Usage: a schema cannot be used. Bad bytes are no error of the command: they are its answer, with exit code 1.
 pub fn run(args: &DecodeArgs, output: Output) -> Result<ExitCode, CommandError> {
-    let writer = files::read(&args.writer)?;
-    let reader = args.reader.as_ref().map_or_else(|| Ok(writer.clone()), |path| files::read(path))?;
+    let types = args.references.load()?;
+    let writer = types.read(&args.writer)?;
+    let reader = args.reader.as_ref().map_or_else(|| Ok(writer.clone()), |path| types.read(path))?;
     let commit = writer.kind(writer.root()).name().is_some_and(|n| n.namespace() == "com.bulkhead.commit");
     let limits = if commit { &Limits::COMMIT } else { &Limits::EVENT };
     let decoded = Plan::new(&writer, &reader)

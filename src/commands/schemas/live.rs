@@ -13,7 +13,7 @@ use super::check::{CheckArgs, lints, prove};
 use super::report::{Finding, Report};
 use super::target::{Opened, Target};
 use super::usage::seen;
-use super::{base, files};
+use super::base;
 use crate::exit::CommandError;
 use crate::registry::RegistryFailure;
 use crate::registry::api::with_references;
@@ -92,9 +92,10 @@ pub fn report(args: &CheckArgs, target: &Target) -> Result<Report, LiveError> {
 
 /// Files that are to come, by name.
 fn candidates(args: &CheckArgs) -> Result<Vec<(String, Schema)>, LiveError> {
+    let references = args.references.load()?;
     let one = |path: &Path| -> Result<(String, Schema), LiveError> {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok((name, files::read(path)?))
+        Ok((name, references.read(path)?))
     };
     match (&args.candidate, &args.dir) {
         (Some(path), _) => Ok(vec![one(path)?]),
@@ -235,7 +236,8 @@ fn judge(args: &CheckArgs, meeting: &Meeting) -> Result<Report, LiveError> {
     };
     let history: Vec<_> = versions.iter().map(|version| version.schema.clone()).collect();
     let sentence = String::new();
-    Ok(Report { sentence, incompatibilities, lints: lints(args, candidate, &history), deploy_order, proof })
+    let lints = lints(args, candidate, &history);
+    Ok(Report { sentence, incompatibilities, lints, deploy_order, proof })
 }
 
 fn findings(reader: &Schema, writer: &Schema, between: &str) -> Result<Vec<Finding>, CompatError> {

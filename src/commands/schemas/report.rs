@@ -1,10 +1,11 @@
 //! The verdict of a check, for people and for programs.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use schemas::compat::{DeployOrder, Incompatibility};
 use schemas::lint::{Lint, LintLevel};
-use schemas::proof::Proof;
+use schemas::proof::Counterexample;
 use serde_json::{Value as Json, json};
 
 use crate::cli::Output;
@@ -15,7 +16,21 @@ pub struct Report {
     pub incompatibilities: Vec<Finding>,
     pub lints: Vec<Lint>,
     pub deploy_order: DeployOrder,
-    pub proof: Option<Proof>,
+    pub proof: Option<DecodeProof>,
+}
+
+/// What the decoder said to the records that were drawn for all pairs.
+#[derive(Default)]
+pub struct DecodeProof {
+    pub records: u32,
+    /// The first that it refused.
+    pub failed: Option<Refuted>,
+}
+
+/// A record that is allowed and cannot be read.
+pub struct Refuted {
+    pub path: String,
+    pub failed: Counterexample,
 }
 
 /// An incompatibility and between whom it is.
@@ -51,7 +66,8 @@ impl Report {
         if let Some(proof) = one.proof {
             let sum = self.proof.get_or_insert_default();
             sum.records += proof.records;
-            sum.failed = sum.failed.take().or(proof.failed);
+            let failed = proof.failed.map(|f| Refuted { path: at(&f.path), ..f });
+            sum.failed = sum.failed.take().or(failed);
         }
     }
 
@@ -98,8 +114,9 @@ impl Report {
                 "records": p.records,
                 // Without a record nothing was shown, one way or the other.
                 "ok": (p.records > 0 || p.failed.is_some()).then_some(p.failed.is_none()),
-                "datum": p.failed.as_ref().map(|f| hex(&f.datum)),
-                "error": p.failed.as_ref().map(|f| f.error.to_string()),
+                "path": p.failed.as_ref().map(|f| &f.path),
+                "datum": p.failed.as_ref().map(|f| hex(&f.failed.datum)),
+                "error": p.failed.as_ref().map(|f| f.failed.error.to_string()),
             })),
         })
     }
@@ -124,22 +141,26 @@ impl Report {
         }
         text.push_str(&format!("deploy: {}\n", self.deploy_order.as_str()));
         match &self.proof {
-            Some(Proof { records: 0, failed: None }) => {
+            Some(DecodeProof { records: 0, failed: None }) => {
                 text.push_str("proof: none, there is no writer of which a record could be drawn\n");
             }
-            Some(Proof { records, failed: None }) => {
+            Some(DecodeProof { records, failed: None }) => {
                 text.push_str(&format!("proof: {records} records drawn for the writers were decoded by the readers\n"));
             }
-            Some(Proof { failed: Some(failed), .. }) => {
-                let (datum, error) = (hex(&failed.datum), failed.error);
-                text.push_str(&format!(
-                    "proof: FAILED, a record that is allowed cannot be decoded: {datum}: {error}\n"
-                ));
+            Some(DecodeProof { failed: Some(refuted), .. }) => {
+                text.push_str(&format!("proof: FAILED at {}, {refuted}\n", refuted.path));
             }
             None => {}
         }
         self.lints.iter().for_each(|l| text.push_str(&format!("lint: {l}\n")));
         text
+    }
+}
+
+impl fmt::Display for Refuted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counterexample { datum, error } = &self.failed;
+        write!(f, "a record that is allowed cannot be decoded: {}: {error}", hex(datum))
     }
 }
 
