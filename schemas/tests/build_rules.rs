@@ -19,8 +19,14 @@ fn what_no_event_may_be_is_refused_with_its_place() {
         ("no fields", record(""), "n.R: a record without fields"),
         ("too deep", field(&deep), "nested deeper than 16"),
         ("no record", r#""int""#.to_owned(), "an event is a record"),
-        ("one name, two shapes", field(r#"{"type":"record","name":"I","fields":[{"name":"a","type":{"type":"record",
-            "name":"I","fields":[{"name":"b","type":"int"}]}}]}"#), "n.I: defined twice, differently"),
+        (
+            "one name, two shapes",
+            field(
+                r#"{"type":"record","name":"I","fields":[{"name":"a","type":{"type":"record",
+            "name":"I","fields":[{"name":"b","type":"int"}]}}]}"#,
+            ),
+            "n.I: defined twice, differently",
+        ),
     ];
     for (what, text, word) in rows {
         let json = serde_json::from_str(&text).unwrap();

@@ -196,8 +196,7 @@ fn compare(
     let ours = sorted(found.iter().map(|i| format!("{} {}", i.kind.as_str(), i.pointer)).collect());
     let theirs = answer.get("incompatibilities").and_then(Json::as_array);
     let text = |i: &Json, key: &str| i[key].as_str().unwrap().to_owned();
-    let theirs =
-        theirs.map(|t| sorted(t.iter().map(|i| format!("{} {}", text(i, "type"), text(i, "path"))).collect()));
+    let theirs = theirs.map(|t| sorted(t.iter().map(|i| format!("{} {}", text(i, "type"), text(i, "path"))).collect()));
     count(if found.is_empty() { "compatible" } else { "incompatible" });
     match &theirs {
         None if found.is_empty() => {

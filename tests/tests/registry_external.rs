@@ -94,6 +94,36 @@ fn a_server_that_misbehaves_is_told_apart_from_one_that_says_no() {
     }
 }
 
+/// The commands say the same: which class it is, of which registry, and an exit code that is neither "compatible" nor "breaks".
+#[test]
+fn commands_say_what_is_wrong_with_a_registry() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let schema = folder.path().join("s.avsc");
+    std::fs::write(&schema, "\"int\"").expect("written");
+    let schema = schema.display().to_string();
+    let garbage: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\n<p/>";
+    for (answer, kind) in [(garbage, "REGISTRY_GARBAGE"), (&b""[..], "REGISTRY_DOWN")] {
+        let (address, _) = server(answer);
+        let url = format!("http://{address}");
+        let commands: [(i32, &[&str]); 4] = [
+            (3, &["check", "--candidate", &schema, "--subject", "s", "--registry", &url]),
+            (1, &["ls", "--registry", &url]),
+            (1, &["register", "--file", &schema, "--subject", "s", "--registry", &url]),
+            (1, &["export", "--to", "/dev/null", "--registry", &url]),
+        ];
+        // Each waits for its own answer that does not come: side by side.
+        std::thread::scope(|scope| {
+            for (code, command) in commands {
+                scope.spawn(move || {
+                    let (exit, said) = bulkhead(&[&["schemas"], command].concat());
+                    assert_eq!(exit, code, "{command:?}: {said}");
+                    assert!(said.contains("registry") && (code == 1 || said.contains(kind)), "{command:?}: {said}");
+                });
+            }
+        });
+    }
+}
+
 /// Asks again and again, as a paused partition does.
 fn settle(external: &External, id: u32, done: impl Fn(&Found) -> bool) -> Found {
     for _ in 0..400 {

@@ -9,7 +9,7 @@ use runtime::env::Env;
 use schemas::codec::Encode as _;
 use schemas::events::ClickPixel;
 use schemas::frame::MAGIC_GUID;
-use schemas::registry::{Reference, Submission};
+use schemas::registry::{Mode, Reference, Submission};
 use serde_json::Value;
 use tests::program;
 use tests::registry_kit::{append_headed, framed, letters, newer_click_pixel, open_log};
@@ -99,6 +99,47 @@ fn other_writers_are_read_and_strangers_set_aside() {
     let strange: Vec<_> = events.iter().map(|event| event["value"]["unreadable"].is_string()).collect();
     assert_eq!(strange, [false, false, true, false, false, false, false, true, false], "{shown}");
     assert_eq!(events[8]["value"]["noted"], "HI", "{shown} {built_on}");
+    letters_of_a_writer_that_is_known_late(data);
+}
+
+/// The registry learns of the stranger's schema, under its own id: a trial says which letter would come back, and the replay
+/// brings it back.
+fn letters_of_a_writer_that_is_known_late(data: &Path) {
+    let replay = |line: &[&str], code: i32| {
+        let mut command = Command::new(program::built("bulkhead", "bulkhead"));
+        let out = command.args(["dlq", "replay", "--output", "json", "--data"]).arg(data).args(line).output();
+        let out = out.expect("runs");
+        let said: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        said
+    };
+    let counts = |trial: &Value, names: [&str; 3]| names.map(|name| trial[name].as_u64().expect("a count"));
+    const TRIED: [&str; 3] = ["would_succeed", "would_be_duplicates", "would_fail"];
+    let before = replay(&["--dry-run"], 1);
+    assert_eq!(counts(&before, TRIED), [0, 0, 2], "{before}");
+    assert_eq!(before["failures"][0]["code"], "SCHEMA_VIOLATION", "{before}");
+    let env = Env::production();
+    block(async {
+        let log = open_log(&env, data);
+        let registry = EmbeddedRegistry::open(&env, log.clone()).await.expect("a registry");
+        let late = Submission {
+            id: Some(7_777),
+            version: Some(1),
+            ..Submission::of(newer_click_pixel(0).0.replacen("New.", "Newer.", 1))
+        };
+        registry.write(|state| state.set_mode(Some("late-value"), Mode::Import, true)).await.expect("a mode");
+        registry.write(|state| state.register("late-value", &late)).await.expect("with its own id");
+        log.close().await;
+    });
+    let after = replay(&["--dry-run"], 1);
+    // The click itself has been counted: this is one of its repetitions.
+    assert_eq!(counts(&after, TRIED), [0, 1, 1], "{after}");
+    assert_eq!(json(data, &["dlq", "ls", "--output", "json", "--data"])["count"], 2, "a trial moves nothing");
+    let done = replay(&[], 0);
+    assert_eq!(counts(&done, ["scanned", "moved", "failed"]), [2, 2, 0], "{done}");
+    up(data);
+    let left = json(data, &["dlq", "ls", "--output", "json", "--data"]);
+    assert_eq!(left["count"], 1, "the other stranger is set aside again: {left}");
 }
 
 /// What a command says of the directory; it succeeds.

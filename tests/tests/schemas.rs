@@ -132,10 +132,13 @@ fn named_types_may_lie_in_files_of_their_own() {
     assert_eq!(schemas(folder, level).code, 0);
     // A folder against a folder: each side takes the type from its own file, so the change inside is seen where it is used.
     let folders = schemas(folder, "check --dir new --against old --reference new/money.avsc --sarif out --output json");
-    let paths: Vec<_> = folders.json()["incompatibilities"].as_array().unwrap().iter().map(|i| i["path"].clone()).collect();
+    let paths: Vec<_> =
+        folders.json()["incompatibilities"].as_array().unwrap().iter().map(|i| i["path"].clone()).collect();
     assert_eq!((folders.code, paths), (1, vec![json!("money.avsc: $.units"), json!("visit.avsc: $.paid.units")]));
     let sarif: Value = serde_json::from_str(&fs::read_to_string(folder.join("out")).unwrap()).unwrap();
-    let at = |i: usize| sarif["runs"][0]["results"][i]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone();
+    let at = |i: usize| {
+        sarif["runs"][0]["results"][i]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone()
+    };
     assert_eq!((at(0), at(1)), (json!("new/money.avsc"), json!("new/visit.avsc")));
     let decoded = schemas(folder, "decode --writer new/visit.avsc --reference new/money.avsc --hex 04 --output json");
     assert_eq!(decoded.json(), json!({"value": {"paid": {"units": 2}}}), "{}", decoded.stderr);

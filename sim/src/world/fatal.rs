@@ -53,11 +53,12 @@ impl Fatal {
 
     fn strikes(&self, service: &'static str, event: &Event<'_>) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.armed.is_none() && inner.marked.is_empty() {
+        let armed = inner.armed.as_deref() == Some(service);
+        if !armed && !inner.marked.iter().any(|(of, _)| *of == service) {
             return false;
         }
         let mark = (service, mark(event));
-        if inner.armed.as_deref() == Some(service) && event.topic.kind == TopicKind::Internal {
+        if armed && event.topic.kind == TopicKind::Internal {
             inner.armed = None;
             inner.marked.insert(mark);
         }

@@ -29,7 +29,7 @@ impl ReferenceArgs {
     /// # Errors
     /// Usage: one cannot be read, is too large or is no schema; or there are too many.
     pub fn load(&self) -> Result<References, CommandError> {
-        self.texts(|path| raw(path))
+        self.texts(raw)
     }
 
     /// The same types as they were for the schemas in use: a file of `dir` has its namesake there, if that was there.

@@ -9,11 +9,11 @@ use schemas::compat::{self, CompatError, DeployOrder};
 use schemas::model::Schema;
 use schemas::registry::{Reference, VersionSpec};
 
+use super::base;
 use super::check::{CheckArgs, lints, prove};
 use super::report::{Finding, Report};
 use super::target::{Opened, Target};
 use super::usage::seen;
-use super::base;
 use crate::exit::CommandError;
 use crate::registry::RegistryFailure;
 use crate::registry::api::with_references;

@@ -150,6 +150,9 @@ fn check_segments(core: &Core, directory: &str, point: &PartitionPoint) -> Resul
     Ok(())
 }
 
+/// Bytes of a journal that are looked through with one read.
+const SCAN_BYTES: usize = 256 << 10;
+
 /// A group that was read back from a journal file.
 struct Found {
     file: String,
@@ -185,11 +188,25 @@ fn scan(storage: &dyn Storage, name: &str, point: &Checkpoint, groups: &mut Vec<
     let len = file.byte_len()?;
     let mut position = 0;
     let mut damage_at = None;
-    let mut header = [0; frame::HEADER_BYTES];
+    // Most of a journal is of groups that do not count any more: many headers are looked at with one call.
+    let mut window = vec![0; SCAN_BYTES];
+    let mut window_at = 0..0;
     while position + frame::ALIGN as u64 <= len {
-        file.read_at(&mut header, position)?;
-        let size = frame::claimed_bytes(&header, point.nonce).filter(|size| *size as u64 <= len - position);
-        let mut bytes = vec![0; size.unwrap_or(0)];
+        if !window_at.contains(&position) {
+            let read = file.read_at(&mut window, position)?;
+            window[read..].fill(0);
+            // Groups are aligned, and so are the ends of windows: a header is never cut.
+            window_at = position..position + (read - read % frame::ALIGN).max(frame::ALIGN) as u64;
+        }
+        let at = (position - window_at.start) as usize;
+        let header = window[at..].first_chunk::<{ frame::HEADER_BYTES }>();
+        let claimed = header.and_then(|header| frame::claimed_bytes(header, point.nonce));
+        let Some(size) = claimed.filter(|size| *size as u64 <= len - position) else {
+            damage_at.get_or_insert(position);
+            position += frame::ALIGN as u64;
+            continue;
+        };
+        let mut bytes = vec![0; size];
         file.read_at(&mut bytes, position)?;
         let Some((sequence, padded_bytes)) = frame::parse(&bytes).map(|found| (found.sequence, found.padded_bytes))
         else {
