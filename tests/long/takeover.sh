@@ -11,6 +11,7 @@ work=$(mktemp -d)
 ours=http://127.0.0.1:18082 theirs=http://127.0.0.1:18081 process=
 trap 'kill $process 2>/dev/null || true; rm -rf "$work"' EXIT
 brokers=$(tests/kafka/up --with $$ --fresh)
+target/release/bulkhead topics create --brokers "$brokers" >/dev/null
 
 # Waits until a registry knows a subject.
 until_knows() {
