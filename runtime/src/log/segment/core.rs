@@ -285,7 +285,7 @@ impl Core {
     /// Syncs the segments, writes down how far they are, and with that gives journal files free.
     ///
     /// # Errors
-    /// A failed sync is final: the caller turns the log read-only.
+    /// As [`Self::checkpoint_and`].
     pub(super) fn checkpoint(&self) -> Result<(), StorageError> {
         self.checkpoint_and(|_| ()).map(|_| ())
     }
@@ -293,12 +293,25 @@ impl Core {
     /// A checkpoint, and something that has to be done before the next one removes files.
     ///
     /// # Errors
-    /// As [`Self::checkpoint`].
+    /// A failed sync is final: what it was to make durable may be gone, so that no later checkpoint may vouch for it. The log
+    /// is read-only then, whoever asked; the journal holds everything, and the next start replays it.
     pub(super) fn checkpoint_and<R>(
         &self,
         then: impl FnOnce(&Checkpoint) -> R,
     ) -> Result<(Checkpoint, R), StorageError> {
         let _one = lock(&self.checkpointing);
+        if let Mode::ReadOnly { reason } = &lock(&self.queue).mode {
+            let reason = format!("the log is read-only: {reason}");
+            return Err(StorageError::Io { file: checkpoint::FILE.to_owned(), reason });
+        }
+        let done = self.make_checkpoint(then);
+        if let Err(error) = &done {
+            self.fail(&error.to_string());
+        }
+        done
+    }
+
+    fn make_checkpoint<R>(&self, then: impl FnOnce(&Checkpoint) -> R) -> Result<(Checkpoint, R), StorageError> {
         let (point, dirty, directories, doomed) = {
             let mut filling = lock(&self.filling);
             let point = self.point(filling.filled_below);

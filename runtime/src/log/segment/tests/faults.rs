@@ -114,6 +114,33 @@ fn a_slow_disk_delays_answers_and_readers_alike() {
     });
 }
 
+/// A backup whose checkpoint fails: nothing may vouch for those bytes later, for whether they are on the disk nobody knows.
+#[test]
+fn what_a_failed_sync_left_behind_is_vouched_for_by_nobody() {
+    let (storage, copy) = (MemoryStorage::new(), MemoryStorage::new());
+    block_on(async {
+        let log = reopen(&storage).unwrap();
+        let group = log.producer_group("test", 1 << 20);
+        let to = TopicPartition { topic: log.ensure_topic(&config("t")).unwrap(), partition: 0 };
+        let options = AppendOptions { group, fence: None };
+        log.append(to, batch(&[vec![1]], 0), options).await.unwrap();
+        let left = Arc::new(AtomicU64::new(1));
+        let hook = FaultOn { kind: CallKind::Sync, suffix: ".log", fault: Fault::Error, left: left.clone() };
+        storage.set_hook(Some(Box::new(hook)));
+        assert!(log.copy_to(&copy).unwrap().is_err());
+        assert_eq!(left.load(Ordering::Relaxed), 0);
+        storage.set_hook(None);
+        let again = log.copy_to(&copy).unwrap().unwrap_err().to_string();
+        assert!(again.contains("read-only"), "{again}");
+        assert_eq!(log.append(to, batch(&[vec![2]], 0), options).await.unwrap_err().kind(), "READ_ONLY");
+        storage.kill();
+        drop(log);
+        let log = reopen(&storage).unwrap();
+        let to = TopicPartition { topic: log.topic("t").unwrap(), partition: 0 };
+        assert_eq!(read_all(&*log, to).unwrap(), [(0, vec![1])], "the journal has it");
+    });
+}
+
 #[test]
 fn segments_that_meet_a_full_disk_are_filled_later() {
     let storage = MemoryStorage::new();
