@@ -88,13 +88,19 @@ fn a_running_platform_tells_who_would_break() {
     let broken = avsc.replacen("\"type\": \"string\"", "\"type\": \"long\"", 1);
     assert_ne!(avsc, broken);
     std::fs::write(at("ClickEvent.avsc"), &broken).expect("written");
-    let (code, stdout, stderr) = schemas(&["check", "--candidate", &at("ClickEvent.avsc"), "--registry", &url]);
+    let (click, sarif) = (at("ClickEvent.avsc"), at("out.sarif"));
+    let (code, stdout, stderr) = schemas(&["check", "--candidate", &click, "--registry", &url, "--sarif", &sarif]);
     assert_eq!(code, 1, "{stdout}{stderr}");
     assert!(
         stdout.contains("consumer attribution (instance local, last seen 0 min ago) reads the candidate"),
         "{stdout}"
     );
     assert!(stdout.contains("the candidate reads clicks-value version 1, whose records are still there"), "{stdout}");
+    let sarif: Value = serde_json::from_str(&std::fs::read_to_string(sarif).expect("written")).expect("JSON");
+    for result in sarif["runs"][0]["results"].as_array().expect("results") {
+        let uri = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert_eq!(uri, &click, "the file as it was named, so that a review finds it");
+    }
     // Unchanged it fits, with proof, and the registry says the same when it is registered.
     std::fs::write(at("ClickEvent.avsc"), &avsc).expect("written");
     let report =

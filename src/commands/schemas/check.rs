@@ -129,12 +129,21 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<ExitCode, CommandError> {
 fn finish(args: &CheckArgs, report: &Report, output: Output) -> Result<ExitCode, CommandError> {
     if let Some(path) = &args.sarif {
         let named = |e: std::io::Error| CommandError::failed(format!("{}: {e}", path.display()));
-        let judged = args.reader.as_ref().or(args.candidate.as_ref()).or(args.dir.as_ref());
-        let log = sarif::log(report, judged.map_or(Path::new(""), PathBuf::as_path));
-        std::fs::write(path, log.to_string()).map_err(named)?;
+        std::fs::write(path, sarif::log(report, judged(args)).to_string()).map_err(named)?;
     }
     report.print(output, args.policy);
     Ok(report.exit_code(args.policy))
+}
+
+/// The file that was judged; where the findings name files themselves, as against a folder or a registry, the folder of them.
+fn judged(args: &CheckArgs) -> &Path {
+    let nowhere = Path::new("");
+    let is_live = args.registry.is_some() || args.data.is_some();
+    match args.reader.as_deref().or(args.candidate.as_deref()) {
+        Some(file) if is_live => file.parent().unwrap_or(nowhere),
+        Some(file) => file,
+        None => args.dir.as_deref().unwrap_or(nowhere),
+    }
 }
 
 fn not_checked(kind: &str, error: &dyn std::fmt::Display) -> ExitCode {

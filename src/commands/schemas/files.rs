@@ -37,6 +37,9 @@ impl ReferenceArgs {
     /// # Errors
     /// As `load`, and what the base answers.
     pub fn load_at(&self, dir: &Path, base: &Base) -> Result<References, BaseError> {
+        if self.files.is_empty() {
+            return Ok(References::default());
+        }
         let old = base.names()?;
         self.texts(|path| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

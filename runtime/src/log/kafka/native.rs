@@ -59,8 +59,8 @@ impl Reading {
         unsafe { sys::rd_kafka_queue_destroy(main) };
     }
 
-    /// First offset, one past the last, or that of a time (below 0: no record is so late), of many partitions. Blocks for at most `limit`. An error for one of them
-    /// leaves all out: it is about leaders that move, and the next question finds them.
+    /// First offset, one past the last, or that of a time (below 0: no record is so late), of many partitions. Blocks for at
+    /// most `limit`. An error for one of them leaves all out: it is about leaders that move, and the next question finds them.
     ///
     /// Not the library's newer `ListOffsets`: while a broker is away, that wakes the client at every change of a
     /// connection, which makes it try to connect, which is a change: a core a process, until the broker is back.
