@@ -275,6 +275,17 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
+/// Makes the header of a batch fit after records were taken out of it: length, count, greatest timestamp, CRC. Offsets and
+/// the base timestamp stay. Panics on less than a header.
+pub(super) fn rewrite_header(batch: &mut [u8], count: u32, max_timestamp_ms: i64) {
+    let length = (batch.len() - PREFIX_BYTES) as u32;
+    batch[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&length.to_be_bytes());
+    batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+    batch[COUNT_AT..COUNT_AT + 4].copy_from_slice(&count.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Writes the base offset of the batch that starts `batch`; it lies outside the CRC. Panics on less than a header.
 #[inline]
 pub fn set_base_offset(batch: &mut [u8], offset: i64) {

@@ -67,8 +67,8 @@ pub struct TopicConfig {
     pub durability: Durability,
     /// Whole segments older than this are removed; `None` keeps everything.
     pub retention_ms: Option<i64>,
-    /// Of a compacted topic only the newest record of each key counts (views); its readers compare versions (rule P10). Kafka removes the
-    /// older ones, the embedded log keeps them.
+    /// Of a compacted topic only the newest record of each key counts (views); its readers compare versions (rule P10). The
+    /// older ones are removed some time after.
     pub compacted: bool,
 }
 

@@ -43,6 +43,16 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Bytes of the records that were handed out.
+    pub(super) fn taken_bytes(&self) -> usize {
+        self.at
+    }
+
+    /// The records that were handed out since then, as they are in the batch.
+    pub(super) fn bytes_since(&self, from: usize) -> &'a [u8] {
+        &self.bytes[from..self.at]
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Record<'a>, &'static str> {
         const CUT: &str = "cut off";

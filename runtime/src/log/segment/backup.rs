@@ -56,7 +56,9 @@ fn segments_of(point: &Checkpoint) -> Vec<(String, u64)> {
     for partition in &point.partitions {
         let Some(directory) = name(partition) else { continue };
         let files = partition.segments.iter();
-        segments.extend(files.map(|segment| (Segment::file_name(&directory, segment.base), segment.bytes)));
+        segments.extend(
+            files.map(|segment| (Segment::file_name(&directory, segment.base, segment.generation), segment.bytes)),
+        );
     }
     segments
 }

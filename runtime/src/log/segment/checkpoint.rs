@@ -7,10 +7,13 @@ use std::fmt::Write as _;
 
 use super::super::{Offset, TopicConfig, TopicId};
 use super::error::OpenError;
+use super::file::Cleaned;
 use super::topics;
 
 pub(super) const FILE: &str = "checkpoint";
 pub(super) const MAX_BYTES: u64 = 256 << 20;
+/// Stands for a segment that compaction has not seen whole.
+const NEVER: i64 = -1;
 const TITLE: &str = "bulkhead log checkpoint 1";
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +40,9 @@ pub(super) struct SegmentPoint {
     pub base: Offset,
     pub bytes: u64,
     pub max_timestamp_ms: i64,
+    /// How often compaction has written it anew; a part of its file's name.
+    pub generation: u32,
+    pub cleaned: Option<Cleaned>,
 }
 
 impl Checkpoint {
@@ -49,7 +55,13 @@ impl Checkpoint {
         for point in &self.partitions {
             let _ = writeln!(out, "partition {} {} {} {}", point.topic.0, point.partition, point.start, point.next);
             for segment in &point.segments {
-                let _ = writeln!(out, "segment {} {} {}", segment.base, segment.bytes, segment.max_timestamp_ms);
+                let _ = write!(out, "segment {} {} {}", segment.base, segment.bytes, segment.max_timestamp_ms);
+                // Most segments are never compacted, and say nothing of it.
+                if segment.generation > 0 || segment.cleaned.is_some() {
+                    let (at_ms, tombstones) = segment.cleaned.map_or((NEVER, 0), |it| (it.at_ms, it.tombstones));
+                    let _ = write!(out, " {} {at_ms} {tombstones}", segment.generation);
+                }
+                out.push('\n');
             }
         }
         let crc = crc32c::crc32c(out.as_bytes());
@@ -97,7 +109,15 @@ impl Checkpoint {
                 next: next.parse().ok()?,
                 segments: Vec::new(),
             }),
-            ("segment", [base, bytes, max_timestamp_ms]) => {
+            ("segment", [base, bytes, max_timestamp_ms, compacted @ ..]) => {
+                let (generation, cleaned) = match compacted {
+                    [] => (0, None),
+                    [generation, at_ms, tombstones] => {
+                        let cleaned = Cleaned { at_ms: at_ms.parse().ok()?, tombstones: tombstones.parse().ok()? };
+                        (generation.parse().ok()?, Some(cleaned).filter(|cleaned| cleaned.at_ms != NEVER))
+                    }
+                    _ => return None,
+                };
                 let base = base.parse().ok()?;
                 let segments = &mut self.partitions.last_mut()?.segments;
                 if segments.last().is_some_and(|last: &SegmentPoint| last.base >= base) {
@@ -107,6 +127,8 @@ impl Checkpoint {
                     base,
                     bytes: bytes.parse().ok()?,
                     max_timestamp_ms: max_timestamp_ms.parse().ok()?,
+                    generation,
+                    cleaned,
                 });
             }
             _ => return None,
@@ -130,8 +152,15 @@ mod tests {
             compacted: false,
         };
         let segments = vec![
-            SegmentPoint { base: 0, bytes: 100, max_timestamp_ms: -5 },
-            SegmentPoint { base: 9, bytes: 7, max_timestamp_ms: 8 },
+            SegmentPoint { base: 0, bytes: 100, max_timestamp_ms: -5, generation: 0, cleaned: None },
+            SegmentPoint { base: 5, bytes: 0, max_timestamp_ms: i64::MIN, generation: 2, cleaned: None },
+            SegmentPoint {
+                base: 9,
+                bytes: 7,
+                max_timestamp_ms: 8,
+                generation: 1,
+                cleaned: Some(Cleaned { at_ms: 77, tombstones: 3 }),
+            },
         ];
         let point = PartitionPoint { topic: TopicId(0), partition: 1, start: 3, next: 10, segments };
         let found = Checkpoint {

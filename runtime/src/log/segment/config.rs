@@ -26,6 +26,12 @@ pub struct SegmentLogConfig {
     pub reserve_bytes: u64,
     /// How often whole segments are looked at for their age.
     pub retention_tick_ms: u64,
+    /// How long compaction leaves a tombstone, so that readers on their way hear of it.
+    pub tombstone_ms: i64,
+    /// Memory for the keys of one pass of compaction; what does not fit waits for the next one.
+    pub compaction_key_bytes: usize,
+    /// What compaction reads and writes in a second at most, on the average of its steps.
+    pub compaction_bytes_per_s: u64,
     /// Simulation only: groups close on this grid.
     pub grid_us: u64,
 }
@@ -42,6 +48,9 @@ impl Default for SegmentLogConfig {
             index_interval_bytes: 16 << 10,
             reserve_bytes: 64 << 20,
             retention_tick_ms: 30_000,
+            tombstone_ms: 24 * 60 * 60 * 1000,
+            compaction_key_bytes: 16 << 20,
+            compaction_bytes_per_s: 32 << 20,
             grid_us: 2_000,
         }
     }
@@ -78,6 +87,9 @@ impl SegmentLogConfig {
         }
         if self.segment_bytes == 0 || self.segment_bytes > 1 << 30 {
             return wrong("segment_bytes must be 1 B to 1 GiB");
+        }
+        if self.tombstone_ms < 0 || self.compaction_bytes_per_s == 0 {
+            return wrong("tombstone_ms must be at least 0, compaction_bytes_per_s above 0");
         }
         if self.group_bytes == 0 || self.index_interval_bytes == 0 || self.grid_us == 0 || self.retention_tick_ms == 0 {
             return wrong("group_bytes, index_interval_bytes, grid_us and retention_tick_ms must be above 0");

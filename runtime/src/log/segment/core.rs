@@ -40,6 +40,8 @@ pub(super) struct Core {
     pub filling: Mutex<Filling>,
     /// One checkpoint at a time.
     checkpointing: Mutex<()>,
+    /// Segments are replaced by one at a time.
+    pub compacting: Mutex<()>,
     /// Groups below this sequence are in synced segments.
     retired_below: AtomicU64,
     nonce: AtomicU64,
@@ -110,6 +112,7 @@ impl Core {
             queue: Mutex::new(Queue::new()),
             filling: Mutex::default(),
             checkpointing: Mutex::default(),
+            compacting: Mutex::default(),
             retired_below: AtomicU64::new(0),
             nonce: AtomicU64::new(0),
             signals: Signals::default(),

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::compact::Compactor;
 use super::core::Core;
 use super::error::OpenError;
 use super::lock;
@@ -30,9 +31,12 @@ impl Driver {
         let chores = std::thread::Builder::new().name("log-segments".to_owned());
         let chores = chores.spawn(move || run_chores(&core)).map_err(failed)?;
         let core = writer.core.clone();
+        let compactor = std::thread::Builder::new().name("log-compactor".to_owned());
+        let compactor = compactor.spawn(move || run_compactor(&core)).map_err(failed)?;
+        let core = writer.core.clone();
         let journal = std::thread::Builder::new().name("log-journal".to_owned()).spawn(move || {
             let _end = End { core };
-            run_journal(writer, chores);
+            run_journal(writer, [chores, compactor]);
         });
         Ok(Self::Threads(Some(journal.map_err(failed)?)))
     }
@@ -76,7 +80,7 @@ enum Next {
     Abandon,
 }
 
-fn run_journal(mut writer: Writer, chores: JoinHandle<()>) {
+fn run_journal(mut writer: Writer, helpers: [JoinHandle<()>; 2]) {
     let mut filled = true;
     let end = loop {
         match wait(&writer.core, filled) {
@@ -95,7 +99,9 @@ fn run_journal(mut writer: Writer, chores: JoinHandle<()>) {
     };
     lock(&writer.core.signals.chores).stop = true;
     writer.core.signals.chores_due.notify_all();
-    let _ = chores.join();
+    for helper in helpers {
+        let _ = helper.join();
+    }
     if matches!(end, Next::Close) {
         last_checkpoint(&mut writer);
     }
@@ -182,12 +188,32 @@ fn run_chores(core: &Core) {
     }
 }
 
+/// Compaction has a thread of its own: a checkpoint, which the journal may wait for, never waits for it.
+fn run_compactor(core: &Core) {
+    let tick = Duration::from_millis(core.config.retention_tick_ms);
+    let mut compactor = Compactor::default();
+    loop {
+        let rest = match compactor.step(core, core.clock.wall_ms()) {
+            Some(stepped) => {
+                Duration::from_micros(stepped.bytes.saturating_mul(1_000_000) / core.config.compaction_bytes_per_s)
+            }
+            None => tick,
+        };
+        let chores = lock(&core.signals.chores);
+        let waited = core.signals.chores_due.wait_timeout_while(chores, rest, |chores| !chores.stop);
+        if waited.unwrap_or_else(PoisonError::into_inner).0.stop {
+            return;
+        }
+    }
+}
+
 /// The same steps in virtual time: what storage calls cost is slept before anybody is told.
 async fn drive(mut writer: Writer) {
     let core = writer.core.clone();
     let _end = End { core: core.clone() };
     let mut filled = true;
     let mut ticked_at_us = 0;
+    let mut compactor = Compactor::default();
     loop {
         match next_in_simulation(&core) {
             Some(Next::Group) => {}
@@ -222,6 +248,7 @@ async fn drive(mut writer: Writer) {
         if now_us.saturating_sub(ticked_at_us) >= core.config.retention_tick_ms * 1000 {
             ticked_at_us = now_us;
             core.expire(core.clock.wall_ms());
+            compactor.step(&core, core.clock.wall_ms());
         }
         pay(&core).await;
     }

@@ -16,6 +16,8 @@ pub(super) struct Segment {
     /// Offset of its first record; also its file's name, as in Kafka.
     pub base: Offset,
     pub name: String,
+    /// How often it was written anew by compaction. From the first time on its offsets have gaps.
+    pub generation: u32,
     /// Written since its last sync.
     dirty: AtomicBool,
     state: Mutex<State>,
@@ -29,6 +31,7 @@ struct State {
     first_timestamp_ms: Option<i64>,
     max_timestamp_ms: i64,
     sealed: bool,
+    cleaned: Option<Cleaned>,
     index: Vec<IndexEntry>,
     /// The index covers the bytes below this.
     indexed_bytes: u64,
@@ -51,16 +54,36 @@ pub(super) struct Filled {
     pub max_timestamp_ms: i64,
 }
 
+/// What is known of a segment that compaction has seen whole, with all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cleaned {
+    /// When it was seen for the first time (wall clock).
+    pub at_ms: i64,
+    /// Tombstones in it.
+    pub tombstones: u64,
+}
+
+impl Cleaned {
+    /// Whether it has tombstones that readers may not have met yet.
+    pub(super) fn keeps_tombstones(&self, now_ms: i64, tombstone_ms: i64) -> bool {
+        self.tombstones > 0 && now_ms.saturating_sub(self.at_ms) < tombstone_ms
+    }
+}
+
 impl Segment {
     /// The name of the file of the segment that starts at `base`, below its partition's directory.
-    pub(super) fn file_name(directory: &str, base: Offset) -> String {
-        format!("{directory}/{base:020}.log")
+    pub(super) fn file_name(directory: &str, base: Offset, generation: u32) -> String {
+        match generation {
+            0 => format!("{directory}/{base:020}.log"),
+            _ => format!("{directory}/{base:020}.{generation}.log"),
+        }
     }
 
-    pub(super) fn new(directory: &str, base: Offset, filled: Filled) -> Self {
+    pub(super) fn new(directory: &str, base: Offset, generation: u32, filled: Filled) -> Self {
         Self {
             base,
-            name: Self::file_name(directory, base),
+            name: Self::file_name(directory, base, generation),
+            generation,
             dirty: AtomicBool::new(false),
             state: Mutex::new(State {
                 bytes: filled.bytes,
@@ -68,6 +91,7 @@ impl Segment {
                 first_timestamp_ms: None,
                 max_timestamp_ms: filled.max_timestamp_ms,
                 sealed: false,
+                cleaned: None,
                 index: Vec::new(),
                 indexed_bytes: 0,
             }),
@@ -78,6 +102,20 @@ impl Segment {
     pub(super) fn filled(&self) -> Filled {
         let state = lock(&self.state);
         Filled { bytes: state.bytes, next: state.next, max_timestamp_ms: state.max_timestamp_ms }
+    }
+
+    /// What a pass of compaction that saw all of it has left.
+    pub(super) fn cleaned(&self) -> Option<Cleaned> {
+        lock(&self.state).cleaned
+    }
+
+    pub(super) fn set_cleaned(&self, cleaned: Option<Cleaned>) {
+        lock(&self.state).cleaned = cleaned;
+    }
+
+    /// Whether all of it is synced.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.dirty.load(Ordering::Acquire)
     }
 
     /// Timestamp of the first record that this process wrote into it.

@@ -10,6 +10,7 @@
 
 mod backup;
 mod checkpoint;
+mod compact;
 mod config;
 mod core;
 mod driver;
@@ -21,6 +22,7 @@ mod partition;
 mod queue;
 mod reader;
 mod recovery;
+mod rewrite;
 mod scan;
 mod seek;
 mod space;
@@ -71,6 +73,13 @@ impl EmbeddedLog {
     /// from time to time; the files go with the next checkpoint. Gives the number of partitions concerned.
     pub fn apply_retention(&self, now_ms: i64) -> usize {
         self.core.expire(now_ms)
+    }
+
+    /// Compacts whatever is worth it at `now_ms`, to the end. The driver does it by itself, a step at a time; the old files go
+    /// with the next checkpoint. Gives the number of records that were removed.
+    pub fn compact(&self, now_ms: i64) -> u64 {
+        let mut compactor = compact::Compactor::default();
+        std::iter::from_fn(|| compactor.step(&self.core, now_ms)).map(|stepped| stepped.removed).sum()
     }
 
     /// Bytes of a producer group between admission and sync.

@@ -36,6 +36,8 @@ pub(super) struct PartitionState {
     /// In order; the last one is written.
     pub segments: Vec<Arc<Segment>>,
     pub times: Times,
+    /// Compaction has seen everything below.
+    cleaned_to: Offset,
     readers: Arc<Readers>,
     next_reader: u64,
 }
@@ -68,6 +70,7 @@ impl Partition {
                 tail: VecDeque::new(),
                 segments: Vec::new(),
                 times: Times::default(),
+                cleaned_to: 0,
                 readers: Arc::default(),
                 next_reader: 0,
             }),
@@ -113,6 +116,48 @@ impl Partition {
             segments: state.segments.clone(),
             tail: state.tail.iter().cloned().collect(),
         }
+    }
+
+    /// Where compaction goes on, and the segments that it may write anew: closed, synced, and readable to their ends.
+    pub(super) fn closed(&self) -> (Offset, Vec<Arc<Segment>>) {
+        let state = lock(&self.state);
+        (state.cleaned_to, state.closed().cloned().collect())
+    }
+
+    /// Whether a pass is worth its cost: half of what is closed was not seen yet, or tombstones have stayed long enough.
+    pub(super) fn is_due(&self, now_ms: i64, tombstone_ms: i64) -> bool {
+        let state = lock(&self.state);
+        let (mut new_bytes, mut seen_bytes, mut tombstones) = (0, 0, false);
+        for segment in state.closed() {
+            let filled = segment.filled();
+            let bytes = if filled.next > state.cleaned_to { &mut new_bytes } else { &mut seen_bytes };
+            *bytes += filled.bytes;
+            tombstones |= segment
+                .cleaned()
+                .is_some_and(|cleaned| cleaned.tombstones > 0 && !cleaned.keeps_tombstones(now_ms, tombstone_ms));
+        }
+        tombstones || (new_bytes > 0 && new_bytes >= seen_bytes)
+    }
+
+    /// Compaction has seen everything below `to`.
+    pub(super) fn cleaned_to(&self, to: Offset) {
+        let mut state = lock(&self.state);
+        state.cleaned_to = state.cleaned_to.max(to);
+    }
+
+    /// Puts a segment in the place of its `originals`. False if they are not all there any more.
+    pub(super) fn replace(&self, originals: &[Arc<Segment>], by: Arc<Segment>) -> bool {
+        let mut state = lock(&self.state);
+        let Some(first) = originals.first() else { return false };
+        let Some(at) = state.segments.iter().position(|own| Arc::ptr_eq(own, first)) else { return false };
+        let end = at + originals.len();
+        // The last one is being written.
+        let are_there = end < state.segments.len()
+            && state.segments[at..end].iter().zip(originals).all(|(own, original)| Arc::ptr_eq(own, original));
+        if are_there {
+            state.segments.splice(at..end, [by]);
+        }
+        are_there
     }
 
     /// Whether this segment is still one of its own: neither trimmed nor replaced.
@@ -182,7 +227,7 @@ impl Partition {
             last.seal();
         }
         let filled = Filled { bytes: 0, next: base, max_timestamp_ms: i64::MIN };
-        let segment = Arc::new(Segment::new(&self.directory, base, filled));
+        let segment = Arc::new(Segment::new(&self.directory, base, 0, filled));
         state.segments.push(segment.clone());
         (segment, true)
     }
@@ -204,7 +249,13 @@ impl Partition {
         }
         let segments = state.segments.iter().map(|segment| {
             let filled = segment.filled();
-            SegmentPoint { base: segment.base, bytes: filled.bytes, max_timestamp_ms: filled.max_timestamp_ms }
+            SegmentPoint {
+                base: segment.base,
+                bytes: filled.bytes,
+                max_timestamp_ms: filled.max_timestamp_ms,
+                generation: segment.generation,
+                cleaned: segment.cleaned(),
+            }
         });
         Some(PartitionPoint {
             topic: self.of.topic,
@@ -228,9 +279,13 @@ impl Partition {
         let ends = point.segments.iter().skip(1).map(|segment| segment.base).chain([point.next]);
         let segments = point.segments.iter().zip(ends).map(|(segment, next)| {
             let filled = Filled { bytes: segment.bytes, next, max_timestamp_ms: segment.max_timestamp_ms };
-            Arc::new(Segment::new(&self.directory, segment.base, filled))
+            let restored = Segment::new(&self.directory, segment.base, segment.generation, filled);
+            restored.set_cleaned(segment.cleaned);
+            Arc::new(restored)
         });
         state.segments = segments.collect();
+        let cleaned = state.segments.iter().filter(|segment| segment.cleaned().is_some());
+        state.cleaned_to = cleaned.map(|segment| segment.filled().next).max().unwrap_or(0);
         let last = state.segments.len().saturating_sub(1);
         state.segments[..last].iter().for_each(|segment| segment.seal());
     }
@@ -283,6 +338,12 @@ pub(super) struct Filling {
 }
 
 impl PartitionState {
+    fn closed(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        let last = self.segments.len().saturating_sub(1);
+        let readable = self.high_watermark;
+        self.segments[..last].iter().take_while(move |segment| segment.is_clean() && segment.filled().next <= readable)
+    }
+
     /// The segment that holds `offset`.
     pub(super) fn find_segment(&self, offset: Offset) -> Option<&Arc<Segment>> {
         let after = self.segments.partition_point(|segment| segment.base <= offset);

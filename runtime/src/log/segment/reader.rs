@@ -96,6 +96,10 @@ impl SegmentReader {
         let mut wanted = max_bytes.max(HEADER_BYTES);
         loop {
             let left = filled.bytes.saturating_sub(at);
+            if left == 0 && segment.generation > 0 {
+                // Compaction has removed what was to come: the next segment goes on.
+                return Ok(Piece { bytes: Bytes::new(), next: filled.next, events: 0 });
+            }
             let chunk = self.read(&segment, &*file, at, wanted.min(left as usize))?;
             let found = self.check(&segment, &chunk, at, left)?;
             match found {
@@ -147,6 +151,7 @@ impl SegmentReader {
             byte: at + byte as u64,
             reason,
         };
+        let is_dense = segment.generation == 0;
         let (mut start, mut end, mut next, mut events) = (0, 0, self.position, 0);
         while end < chunk.len() || end == 0 {
             let batch = match Batch::parse(&chunk[end..]) {
@@ -164,16 +169,24 @@ impl SegmentReader {
             let size = batch.bytes().len();
             if batch.next_offset() <= self.position {
                 start = end + size;
-            } else if events > 0 && batch.base_offset() != next {
+            } else if events > 0 && (batch.base_offset() < next || (batch.base_offset() > next && is_dense)) {
                 return Err(corrupt(end, format!("offset {} follows {}", batch.base_offset(), next - 1)));
-            } else if events == 0 && batch.base_offset() > self.position {
+            } else if events == 0 && batch.base_offset() > self.position && is_dense {
                 return Err(corrupt(
                     end,
                     format!("offset {} where {} was to come", batch.base_offset(), self.position),
                 ));
             } else {
-                events += events_from(&batch, self.position);
+                events += if is_dense {
+                    events_from(&batch, self.position)
+                } else {
+                    kept_from(&batch, self.position).map_err(|error| corrupt(end, error.to_string()))?
+                };
                 next = batch.next_offset();
+                if events == 0 {
+                    // Only what compaction has removed was still to come in it.
+                    start = end + size;
+                }
             }
             end += size;
         }
@@ -221,30 +234,44 @@ impl PartitionReader for SegmentReader {
     fn try_next(&mut self, max_bytes: usize) -> Result<Option<Fetched>, FetchError> {
         let from = self.position;
         let partition = self.partition.clone();
-        let state = lock(&partition.state);
-        if from < state.start {
-            return Err(self.below(state.start));
-        }
-        if from >= state.high_watermark {
-            return Ok(None);
-        }
-        let readable_at_us = state.times.at(from).map(|mark| mark.readable_at_us);
-        let piece = match self.recent(&state, max_bytes) {
-            Some(piece) => piece,
-            None => {
-                let segment = state.find_segment(from).cloned();
-                drop(state);
-                let segment = segment.ok_or_else(|| FetchError::Corrupt {
-                    file: partition.directory.clone(),
-                    offset: from,
-                    byte: 0,
-                    reason: "no segment holds this offset".to_owned(),
-                })?;
-                self.older(segment, max_bytes).map_err(|error| self.trimmed_meanwhile().unwrap_or(error))?
+        loop {
+            let state = lock(&partition.state);
+            if self.position < state.start {
+                return Err(self.below(state.start));
             }
-        };
-        self.position = piece.next;
-        Ok(Some(Fetched { bytes: piece.bytes, from, next: piece.next, events: piece.events, readable_at_us }))
+            if self.position >= state.high_watermark {
+                return Ok(None);
+            }
+            let readable_at_us = state.times.at(self.position).map(|mark| mark.readable_at_us);
+            let piece = match self.recent(&state, max_bytes) {
+                Some(piece) => piece,
+                None => {
+                    let segment = state.find_segment(self.position).cloned();
+                    drop(state);
+                    let segment = segment.ok_or_else(|| FetchError::Corrupt {
+                        file: partition.directory.clone(),
+                        offset: self.position,
+                        byte: 0,
+                        reason: "no segment holds this offset".to_owned(),
+                    })?;
+                    match self.older(segment.clone(), max_bytes) {
+                        Ok(piece) => piece,
+                        Err(error) => match self.trimmed_meanwhile() {
+                            Some(below) => return Err(below),
+                            // Compaction has replaced it meanwhile: what took its place is read.
+                            None if !partition.holds(&segment) => continue,
+                            None => return Err(error),
+                        },
+                    }
+                }
+            };
+            self.position = piece.next;
+            // None: compaction has removed all that was to come in that segment.
+            if piece.events > 0 {
+                let (bytes, next, events) = (piece.bytes, piece.next, piece.events);
+                return Ok(Some(Fetched { bytes, from, next, events, readable_at_us }));
+            }
+        }
     }
 
     fn position(&self) -> Offset {
@@ -287,6 +314,19 @@ fn cut(run: &[u8], from: usize, position: Offset, max_bytes: usize) -> Cut {
         found.end = end;
     }
     found
+}
+
+/// The same for a batch that compaction may have taken records out of.
+fn kept_from(batch: &Batch<'_>, position: Offset) -> Result<u32, CorruptBatch> {
+    let is_whole = batch.count() == batch.last_offset_delta() + 1;
+    if is_whole || position <= batch.base_offset() {
+        return Ok(events_from(batch, position));
+    }
+    let (mut scratch, mut events) = (Vec::new(), 0);
+    for record in batch.records(&mut scratch)? {
+        events += u32::from(record?.offset >= position);
+    }
+    Ok(events)
 }
 
 /// Records of a batch at or after `position`. The log gives offsets without gaps inside a batch.

@@ -130,7 +130,7 @@ fn put_topic(core: &Core, id: TopicId, config: &TopicConfig) -> Result<(), &'sta
 /// Synced bytes must be there; what is behind them is cut, the journal has it.
 fn check_segments(core: &Core, directory: &str, point: &PartitionPoint) -> Result<(), OpenError> {
     for segment in &point.segments {
-        let name = Segment::file_name(directory, segment.base);
+        let name = Segment::file_name(directory, segment.base, segment.generation);
         let corrupt = |byte: u64, reason: String| OpenError::Corrupt { file: name.clone(), byte, reason };
         let file = match core.storage.open(&name, OpenMode::Write) {
             Ok(file) => file,

@@ -4,9 +4,9 @@ use super::*;
 
 /// Ends a life in its n-th storage call, counted over writes, syncs and changes of names: the process dies in it, or it
 /// fails, whole or half done.
-struct EndAt {
-    left: Arc<AtomicU64>,
-    rng: fastrand::Rng,
+pub(super) struct EndAt {
+    pub left: Arc<AtomicU64>,
+    pub rng: fastrand::Rng,
 }
 
 impl StorageHook for EndAt {

@@ -2,6 +2,7 @@
 //! conformance suite (package `tests`).
 
 mod backup;
+mod compaction;
 mod crash;
 mod faults;
 
