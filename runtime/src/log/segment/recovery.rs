@@ -206,16 +206,21 @@ fn scan(storage: &dyn Storage, name: &str, point: &Checkpoint, groups: &mut Vec<
             position += frame::ALIGN as u64;
             continue;
         };
-        let mut bytes = vec![0; size];
-        file.read_at(&mut bytes, position)?;
-        let Some((sequence, padded_bytes)) = frame::parse(&bytes).map(|found| (found.sequence, found.padded_bytes))
-        else {
+        // What is whole in the window is not read again, and copied only if it counts.
+        let in_window = (position + size as u64 <= window_at.end).then(|| &window[at..at + size]);
+        let mut own = Vec::new();
+        if in_window.is_none() {
+            own.resize(size, 0);
+            file.read_at(&mut own, position)?;
+        }
+        let bytes = in_window.unwrap_or(&own);
+        let Some((sequence, padded_bytes)) = frame::parse(bytes).map(|found| (found.sequence, found.padded_bytes)) else {
             damage_at.get_or_insert(position);
             position += frame::ALIGN as u64;
             continue;
         };
         if sequence >= point.journal_from {
-            let bytes = Bytes::from(bytes);
+            let bytes = in_window.map_or_else(|| Bytes::from(own), Bytes::copy_from_slice);
             groups.push(Found { file: name.to_owned(), position, sequence, bytes, damage_at });
         }
         damage_at = None;
