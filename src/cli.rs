@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    acl, ask, backup, completions, config, demo, dlq, doctor, isolation, man, new, produce, schemas, top, topics, up,
-    verify, version,
+    acl, ask, backup, bridge, completions, config, demo, dlq, doctor, isolation, man, new, produce, schemas, top,
+    topics, up, verify, version,
 };
 use crate::exit::CommandError;
 
@@ -47,6 +47,7 @@ pub enum Command {
     Produce(produce::ProduceArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
+    Bridge(bridge::BridgeArgs),
     Tap(ask::TapArgs),
     Lag(ask::LagArgs),
     Actors(ask::ActorsArgs),
@@ -78,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => produce::run(args, cli.output),
         Command::Backup(args) => backup::backup(args, cli.output),
         Command::Restore(args) => backup::restore(args, cli.output),
+        Command::Bridge(args) => bridge::run(args, cli.output),
         Command::Tap(args) => ask::tap(args, cli.output),
         Command::Lag(args) => ask::lag(args, cli.output),
         Command::Actors(args) => ask::actors(args, cli.output),

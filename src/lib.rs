@@ -27,6 +27,7 @@ macro_rules! print {
 pub mod admin;
 pub mod args;
 pub mod backend;
+pub mod bridge;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod ask;
 pub mod backup;
+pub mod bridge;
 pub mod completions;
 pub mod config;
 pub mod demo;

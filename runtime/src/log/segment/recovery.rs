@@ -214,7 +214,8 @@ fn scan(storage: &dyn Storage, name: &str, point: &Checkpoint, groups: &mut Vec<
             file.read_at(&mut own, position)?;
         }
         let bytes = in_window.unwrap_or(&own);
-        let Some((sequence, padded_bytes)) = frame::parse(bytes).map(|found| (found.sequence, found.padded_bytes)) else {
+        let Some((sequence, padded_bytes)) = frame::parse(bytes).map(|found| (found.sequence, found.padded_bytes))
+        else {
             damage_at.get_or_insert(position);
             position += frame::ALIGN as u64;
             continue;
