@@ -49,7 +49,7 @@ struct Way {
 impl Way {
     fn of(record: &Record<'_>, topic: &str, partition: u32) -> Result<Self, CorruptBatch> {
         let mut headers = Vec::new();
-        for header in record.headers.clone() {
+        for header in record.headers {
             let (name, value) = header?;
             headers.push((name.into(), value.unwrap_or_default().into()));
         }

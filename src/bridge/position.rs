@@ -18,7 +18,7 @@ pub(super) fn text(topic: &str, partition: u32, offset: Offset) -> String {
 
 /// What the record says of itself; `None` if it came over no bridge.
 pub(super) fn of<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
-    let mut headers = record.headers.clone().flatten();
+    let mut headers = record.headers.flatten();
     headers.find(|(name, _)| *name == HEADER.as_bytes()).map(|(_, value)| value.unwrap_or_default())
 }
 

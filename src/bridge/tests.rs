@@ -60,7 +60,7 @@ fn read(log: &dyn Log, name: &str, partition: u32) -> Vec<Found> {
     let mut reader = log.reader(of, extent.start, Arc::new(Notify::new())).expect("readable");
     let mut found = Vec::new();
     walk::<FetchError>(reader.as_mut(), name, extent.high_watermark, |record| {
-        let headers = record.headers.clone().map(|header| {
+        let headers = record.headers.map(|header| {
             let (name, value) = header.expect("whole");
             (name.to_vec(), value.expect("some").to_vec())
         });

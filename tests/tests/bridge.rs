@@ -48,7 +48,7 @@ fn facts(log: &dyn Log, topic: &str, is_bridged: bool) -> Vec<(u32, Offset, Fact
         let mut reader = log.reader(of, extent.start, Arc::new(Notify::new())).expect("readable");
         walk::<FetchError>(reader.as_mut(), topic, extent.high_watermark, |record| {
             let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
-            for header in record.headers.clone() {
+            for header in record.headers {
                 let (name, value) = header.expect("whole");
                 headers.push((String::from_utf8_lossy(name).into_owned(), value.unwrap_or_default().to_vec()));
             }
