@@ -5,11 +5,11 @@ use runtime::log::{AppendError, FetchError, Offset};
 /// In all of them, what was carried stands, and a bridge that begins again goes on behind it.
 #[derive(Debug, thiserror::Error)]
 pub enum BridgeError {
-    #[error("the source has no topic {topic}; `bulkhead topics ls` names those of a data directory")]
+    #[error("the source has no topic {topic}; `bulkhead topics ls --data DIR` names those of a directory")]
     NoTopic { topic: String },
     #[error(
         "{topic}-{partition}: the target's last record says that it is {offset} of the source, and the source has another \
-         one there, or none: this is not the log that was bridged before; use another target, or another --topic-prefix"
+         one there, or ends before it: this is not the log that was bridged before; use another target, or another --topic-prefix"
     )]
     OtherSource { topic: String, partition: u32, offset: Offset },
     #[error(

@@ -38,7 +38,7 @@ pub(super) struct Lane {
 }
 
 /// A record on its way, until the target has answered.
-struct Way {
+struct Underway {
     offset: Offset,
     timestamp_ms: i64,
     key: Option<Box<[u8]>>,
@@ -46,7 +46,7 @@ struct Way {
     headers: Vec<(Box<[u8]>, Box<[u8]>)>,
 }
 
-impl Way {
+impl Underway {
     fn of(record: &Record<'_>, topic: &str, partition: u32) -> Result<Self, CorruptBatch> {
         let mut headers = Vec::new();
         for header in record.headers {
@@ -84,12 +84,13 @@ impl Lane {
             (TopicPartition { topic: source, partition }, TopicPartition { topic: target, partition });
         let Extent { start, high_watermark } = from.extent(source)?;
         let came = position::look_back(to, target, topic, partition, Offset::MAX)?;
-        let mut next = 0;
+        // A first run carries what there is.
+        let mut next = start;
         if let Some((last, stands)) = came.last {
-            // What the source has there is what came; if retention took it since, nobody can compare.
-            let is_other =
-                last >= high_watermark || last >= start && position::at(from, source, topic, last)? != Some(stands);
-            if is_other {
+            // What retention or compaction took since, nobody can compare.
+            let there =
+                if (start..high_watermark).contains(&last) { position::at(from, source, topic, last)? } else { None };
+            if last >= high_watermark || there.is_some_and(|there| there != stands) {
                 return Err(BridgeError::OtherSource { topic: topic.to_owned(), partition, offset: last });
             }
             next = last + 1;
@@ -156,7 +157,7 @@ impl Lane {
                         self.carried.returned += 1;
                         continue;
                     }
-                    let way = Way::of(&record, &self.carried.topic, self.carried.partition);
+                    let way = Underway::of(&record, &self.carried.topic, self.carried.partition);
                     let way = way.map_err(|error| self.refused(record.offset, error.to_string()))?;
                     bytes += way.bytes();
                     ways.push(way);
@@ -179,7 +180,7 @@ impl Lane {
         env: &Env,
         to: &dyn Log,
         group: ProducerGroup,
-        ways: &mut Vec<Way>,
+        ways: &mut Vec<Underway>,
     ) -> Result<(), BridgeError> {
         let (mut tries, mut is_known) = (0, true);
         while let (Some(first), Some(last)) = (ways.first(), ways.last()) {
@@ -222,7 +223,7 @@ impl Lane {
         Ok(())
     }
 
-    fn append(&mut self, to: &dyn Log, group: ProducerGroup, ways: &[Way]) -> Result<Appending, BridgeError> {
+    fn append(&mut self, to: &dyn Log, group: ProducerGroup, ways: &[Underway]) -> Result<Appending, BridgeError> {
         for way in ways {
             let headers: Vec<(&[u8], &[u8])> = way.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
             let pushed = self.builder.push(way.timestamp_ms, way.key.as_deref(), way.value.as_deref(), &headers);

@@ -186,6 +186,53 @@ fn another_source_is_refused_and_nothing_lost_is_passed_over() {
 }
 
 #[test]
+fn a_source_that_compacts_is_still_the_same_source() {
+    block_on(async {
+        let (env, storage) = (Env::simulation(1, 0), MemoryStorage::new());
+        let to = open(&env, &MemoryStorage::new()).expect("opens");
+        let compacted = TopicConfig { compacted: true, partitions: 1, ..topic("t") };
+        let append = async |log: &dyn Log, n: u32| {
+            let at = TopicPartition { topic: log.ensure_topic(&compacted).expect("made"), partition: 0 };
+            let options = AppendOptions { group: log.producer_group("test", 1 << 20), fence: None };
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch.push(1, Some(b"the only key"), Some(&[n as u8; 4_000]), &[]).expect("fits");
+            log.append(at, batch.finish(), options).await.expect("appended");
+        };
+        let from = open(&env, &storage).expect("opens");
+        for n in 0..10 {
+            append(from.as_ref(), n).await;
+        }
+        carry(&env, from.as_ref(), to.clone(), Manner::default()).await.expect("carried");
+        // Segments end behind what was carried, and are synced when the log is closed.
+        for n in 10..700 {
+            append(from.as_ref(), n).await;
+        }
+        from.close().await;
+        storage.kill();
+        let env = Env::simulation(2, 0);
+        let from = EmbeddedLog::open(&env, Arc::new(storage.mount()), SegmentLogConfig::small()).expect("opens");
+        assert!(from.compact(0) > 10, "the last record that was carried is gone");
+        let carried = carry(&env, from.as_ref(), to.clone(), Manner::default()).await.expect("the same source");
+        assert_eq!((carried[0].began_at, carried[0].next), (10, 700));
+        assert_eq!(read(to.as_ref(), "t", 0).len() as u64, 10 + carried[0].records);
+    });
+}
+
+#[test]
+fn a_first_run_begins_where_the_source_does() {
+    block_on(async {
+        let env = Env::simulation(1, 0);
+        let (from, to) =
+            (open(&env, &MemoryStorage::new()).expect("opens"), open(&env, &MemoryStorage::new()).expect("opens"));
+        fill(from.as_ref(), "t", 30, &mut fastrand::Rng::with_seed(1)).await;
+        let id = from.topic("t").expect("there");
+        from.trim(TopicPartition { topic: id, partition: 0 }, 10).await.expect("trimmed");
+        let carried = carry(&env, from.as_ref(), to, Manner::default()).await.expect("nothing was promised before");
+        assert_eq!(carried.iter().map(|lane| (lane.records, lane.gone)).collect::<Vec<_>>(), [(20, 0), (30, 0)]);
+    });
+}
+
+#[test]
 fn what_comes_later_is_carried_while_it_follows() {
     block_on(async {
         let env = Env::simulation(1, 0);

@@ -40,7 +40,7 @@ pub struct BridgeArgs {
     pub data: PathBuf,
     #[command(flatten)]
     pub brokers: BrokerArgs,
-    /// Go on with what comes, until stopped
+    /// Go on with what comes from the brokers, until stopped
     #[arg(long)]
     pub follow: bool,
     /// Go on although the source has lost records that were not carried
@@ -72,6 +72,9 @@ pub fn run(args: BridgeArgs, output: Output) -> Result<ExitCode, CommandError> {
     use crate::backend::Backend;
     use crate::bridge::{self, Bridge, Manner};
 
+    if args.follow && args.way == Way::ToKafka {
+        return Err(CommandError::Usage("--follow is for from-kafka: a directory at rest gets no more records".into()));
+    }
     let env = Env::production();
     let Backend::Kafka(config) = args.brokers.kafka()? else { return Err(CommandError::Failed("no cluster".into())) };
     let embedded: Arc<dyn Log> = match args.way {

@@ -90,6 +90,8 @@ fn topics_go_to_kafka_and_back_each_record_once() {
     json(&program().args(demo).arg("--data").arg(&data).output().expect("runs"));
     let prefix = kafka::fresh_prefix();
 
+    let follows = bridge("to-kafka", &TOPICS, &data, &prefix).arg("--follow").output().expect("runs");
+    assert_eq!(follows.status.code(), Some(2), "nothing more would come");
     let absent = bridge("to-kafka", &TOPICS, &data, &prefix).output().expect("runs");
     let stderr = String::from_utf8_lossy(&absent.stderr);
     assert!(absent.status.code() == Some(1) && stderr.contains("bulkhead topics create"), "{stderr}");
@@ -97,9 +99,8 @@ fn topics_go_to_kafka_and_back_each_record_once() {
     assert!(program().args(create).stdout(Stdio::null()).status().expect("runs").success());
 
     // Killed at different moments of its way; the last one ends by itself.
-    for pause_ms in [150, 400, 700] {
+    for pause_ms in [150, 300, 450] {
         let mut killed = bridge("to-kafka", &TOPICS, &data, &prefix)
-            .arg("--follow")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
